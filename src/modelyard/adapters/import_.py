@@ -23,6 +23,7 @@ from modelyard.adapters.lora import (
     unknown_settings,
 )
 from modelyard.adapters.manifest import UNKNOWN, Manifest
+from modelyard.adapters.shards import is_sharded
 from modelyard.adapters.stated_base import NAME_KEY, names_base, stated_base
 from modelyard.adapters.tokenizer import (
     TEMPLATE_NAME,
@@ -188,7 +189,9 @@ def require_importable(source: Path) -> None:
     """
     if not source.is_dir():
         raise InvalidInput("there is no such folder", where=str(source))
-    if (source / _PICKLED_WEIGHTS).exists() and not (source / WEIGHTS_NAME).exists():
+    in_shards = is_sharded(source)
+    has_weights = in_shards or (source / WEIGHTS_NAME).exists()
+    if (source / _PICKLED_WEIGHTS).exists() and not has_weights:
         raise AdapterMismatch(
             f"holds its weights in {_PICKLED_WEIGHTS}, a pickle, which can run any code when it is "
             "loaded",
@@ -202,7 +205,8 @@ def require_importable(source: Path) -> None:
                 where=str(source / name),
                 hint=f"copy what it leads to: cp -rL {source.name} COPY, and import COPY",
             )
-    missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (source / name).is_file()]
+    needed = (CONFIG_NAME,) if in_shards else (CONFIG_NAME, WEIGHTS_NAME)
+    missing = [name for name in needed if not (source / name).is_file()]
     if missing:
         inner = sorted(path.parent.name for path in source.glob(f"*/{CONFIG_NAME}"))
         raise AdapterMismatch(

@@ -196,9 +196,7 @@ def load_lora_config(path: Path) -> LoraConfig:
         raise AdapterMismatch("is not a readable LoRA config", where=str(path)) from error
     if kind != "LORA" or used:
         what = f"uses {', '.join(used)}" if kind == "LORA" else f"is of the kind {kind}"
-        raise OtherKindOfAdapter(
-            what, where=str(path), hint="only LoRA and DoRA of linear layers are supported"
-        )
+        raise OtherKindOfAdapter(what, where=str(path), hint=MERGED)
     if task not in _TASKS:
         raise OtherKindOfAdapter(
             f"is made for the task {task}, and generates no text",
@@ -215,6 +213,13 @@ def _numbers(patterns: Mapping[str, Any] | None, convert: Callable[[Any], N]) ->
 def _targets(value: Any) -> str | tuple[str, ...]:
     return value if isinstance(value, str) else tuple(str(name) for name in value)
 
+
+MERGED = (
+    "only LoRA and DoRA of linear layers are carried. Where it was trained, merge it into its "
+    "base, and use that as a base of its own: PeftModel.merge_and_unload().save_pretrained(DIR), "
+    "the tokenizer beside it, and models/base/NAME/MODEL_INFO.md with a source of kind `path`"
+)
+"""The way out for an adapter that is more than that."""
 
 _PART = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 _NUMPY = {"F32": "<f4", "F16": "<f2"}

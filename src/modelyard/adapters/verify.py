@@ -17,6 +17,7 @@ import numpy as np
 
 from modelyard.adapters.lora import (
     CONFIG_NAME,
+    MERGED,
     WEIGHTS_NAME,
     AdapterMismatch,
     LoraConfig,
@@ -159,7 +160,10 @@ def require_fit(folder: Path, base: LocalBase | BaseCard) -> None:
     if problems:
         parts = "one of its parts is" if len(problems) == 1 else f"{len(problems)} of its parts are"
         raise AdapterMismatch(
-            f"does not fit {base.name}: {parts} wrong", where=str(folder), problems=problems
+            f"does not fit {base.name}: {parts} wrong",
+            where=str(folder),
+            problems=problems,
+            hint=MERGED if any(problem.message == _NO_PART for problem in problems) else None,
         )
 
 
@@ -225,6 +229,8 @@ def _card_shapes(card: BaseCard) -> dict[str, tuple[int, ...]]:
 _Modules = dict[str, dict[str, TensorEntry]]
 """The tensors of each adapted module, by which part of the adapter they are."""
 
+_NO_PART = "is no part of a LoRA or DoRA adapter of linear layers"
+
 _TENSOR = re.compile(
     r"base_model\.model\.(?P<module>.+)\.(?P<part>lora_[AB](?=\.weight)|lora_magnitude_vector$)"
     r"(\.weight)?"
@@ -237,7 +243,7 @@ def _by_module(entries: Iterable[TensorEntry]) -> tuple[_Modules, list[Diagnosti
     for entry in entries:
         found = _TENSOR.fullmatch(entry.name)
         if found is None:
-            wrong = "is no part of a LoRA or DoRA adapter of linear layers"
+            wrong = _NO_PART
         elif entry.dtype not in _FLOATS:
             wrong = f"is of type {entry.dtype}, which no adapter is"
         elif entry.end - entry.start != math.prod(entry.shape) * _FLOATS[entry.dtype].size_bytes:

@@ -84,10 +84,10 @@ def import_adapter(
 ) -> None:
     """Import an adapter of PEFT, `trl sft` or another tool.
 
-    Its files are checked like those of an adapter trained here: safetensors only, no links, every
-    key and shape fits the base. Tokenizer and chat template come from the folder, else from the
-    base. What the files do not say, such as the data, is recorded as unknown. Importing the same
-    bytes again gives the same version.
+    Its files are checked like those of an adapter trained here: safetensors only (shards are
+    merged), no links, every key and shape fits the base. Tokenizer and chat template come from the
+    folder, else from the base. What the files do not say, such as the data, is recorded as unknown.
+    Importing the same bytes again gives the same version.
 
     With --without-weights a base of many gigabytes need not be on this machine: shapes are compared
     with the architecture on its card, tokenizer and chat template must be in the folder, and what
@@ -107,6 +107,7 @@ def import_adapter(
         require_stated_base,
     )
     from modelyard.adapters.lora import AdapterMismatch
+    from modelyard.adapters.shards import with_whole_weights
     from modelyard.adapters.versions import named_adapter, version_of_run
     from modelyard.weights.catalogue import find_base
     from modelyard.weights.local import locate_base
@@ -122,17 +123,18 @@ def import_adapter(
             if without_weights
             else require_base(project, base_model, progress=progress, offline=offline)
         )
-    plan = plan_import(path.absolute(), base)
-    try:
-        require_stated_base(project, path.absolute(), plan)
-    except AdapterMismatch as error:
-        if not yes_other_base:
-            raise
-        print_warning(str(error))
-    _require_usable_tokenizer(plan)
-    version = known = version_of_run(project, name, plan.run_key)
-    if known is None and not dry_run:
-        version = import_adapter(project, name, plan, org=org, wait_s=wait)
+    with with_whole_weights(path.absolute()) as folder:
+        plan = plan_import(folder, base)
+        try:
+            require_stated_base(project, folder, plan)
+        except AdapterMismatch as error:
+            if not yes_other_base:
+                raise
+            print_warning(str(error).replace(str(folder), str(path.absolute())))
+        _require_usable_tokenizer(plan)
+        version = known = version_of_run(project, name, plan.run_key)
+        if known is None and not dry_run:
+            version = import_adapter(project, name, plan, org=org, wait_s=wait)
     if as_json:
         print_json(
             result_of(
