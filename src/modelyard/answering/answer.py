@@ -37,6 +37,7 @@ from modelyard.answering.request import (
     Request,
 )
 from modelyard.answering.request_settings import with_request
+from modelyard.answering.request_tools import check_tools, offered_tools
 from modelyard.answering.retrieving import LONGEST_WAIT_S, retrieve
 from modelyard.answering.route import (
     Step,
@@ -130,7 +131,8 @@ class Answerer:
         if request.json_schema is not None:
             check_schema(request.json_schema, where="the JSON Schema")
         effective = with_request(follow_ab_test(effective, request), request)
-        count = self._counter(effective)
+        check_tools(effective, request)
+        count = self._counter(effective, request)
         messages = build_messages(effective, request, ())
         check_input(effective, request, messages, count=count or estimate_tokens)
         run = self._begin(effective, request, on_text)
@@ -190,7 +192,7 @@ class Answerer:
             )
             run.chunks, run.notes = found.chunks, list(found.notes)
         run.messages = build_messages(effective, request, run.chunks)
-        size = size_of(run.messages, run.schema)
+        size = size_of(run.messages, run.schema, run.tools)
         steps = self.order(effective, size, schema=run.schema)
         if not request.use_fallback:
             steps = steps[:1]
@@ -313,8 +315,11 @@ class Answerer:
                 self._clients[of_any_domain] = client
         return client
 
-    def _counter(self, effective: Effective) -> CountTokens | None:
-        """Counts the tokens of a text for the first model, where that is one of this machine."""
+    def _counter(self, effective: Effective, request: Request) -> CountTokens | None:
+        """Counts the tokens of a text for the first model, where that is one of this machine.
+
+        Raises InvalidInput where its chat template knows no tools, and some are offered.
+        """
         if effective.model.settings.provider != "local":
             return None
         try:
@@ -322,6 +327,10 @@ class Answerer:
             tokenizer = self.local_models.tokenizer(local)
         except ModelyardError:
             return None  # said when it is to be asked
+        if offered_tools(request):
+            from modelyard.chatdata.tool_calls import require_form
+
+            require_form(tokenizer)
         return lambda text: len(tokenizer.encode(text))
 
 

@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.answering.prompt import wanted_schema
 from modelyard.answering.request import Answer, Request, UsedChunk
@@ -28,6 +28,9 @@ from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import Project
 from modelyard.deployments.effective_settings import Effective, EffectiveModel
 from modelyard.secrets.detection import redact_secrets
+
+if TYPE_CHECKING:
+    from modelyard.modelrefs.local_model import LocalModel
 
 MOST_BYTES = 64_000_000
 """The most bytes of answers that are kept; the oldest make room for new ones."""
@@ -109,9 +112,32 @@ def answer_key(
         "samples": effective.samples,
         "schema": wanted_schema(effective, request),
         "messages": message_dicts(messages),
+        **({"tools": request.tools, "choice": str(request.tool_choice)} if request.tools else {}),
     }
     written = json.dumps(decisive, sort_keys=True, default=str)
     return hashlib.sha256(written.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def cache_key(
+    effective: Effective,
+    model: EffectiveModel,
+    request: Request,
+    messages: Sequence[Message],
+    local: LocalModel | None,
+) -> str | None:
+    """The key of what a model answers; None where nothing is kept, or its weights are not known."""
+    if not effective.cache.enabled:
+        return None
+    if model.settings.provider == "local" and local is None:
+        return None
+    return answer_key(
+        effective,
+        model,
+        request,
+        messages,
+        weights=local.base.fingerprint if local else None,
+        adapter_digest=local.version.manifest.digest if local and local.version else None,
+    )
 
 
 def find(

@@ -7,7 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modelyard.answering.calls import AskedModel, Calls, draw_together
-from modelyard.answering.json_answers import json_text, problem, repair_messages
+from modelyard.answering.json_answers import (
+    is_exact,
+    json_text,
+    problem,
+    repair_messages,
+)
 from modelyard.answering.majority import choose
 from modelyard.answering.request import LeftOut
 from modelyard.providers.call import Call, CallFailure, Finish, OnText, Reply, ToolCall
@@ -48,18 +53,20 @@ def draw_answer(
     *,
     samples: int,
     schema: Mapping[str, Any] | None,
+    holds: bool,
     repairing: AskedModel | None,
     on_text: OnText | None,
 ) -> Drawn | NotDrawn:
     """Draw answers at once, and make one of those that came.
 
     schema: of the JSON that the answer must be, empty for any; None: it may be text.
+    holds: whether the model can write nothing else, as far as it comes.
     repairing: the model as it is called to repair JSON, once; None: it is not to be.
-    on_text: is given the pieces of the only draw of a text as they come, and any other answer
-        whole.
+    on_text: is given the pieces of the only draw as they come, of a text or of what nothing can
+        take back, and any other answer whole.
     """
     first = len(calls.attempts)
-    is_direct = schema is None and samples == 1
+    is_direct = samples == 1 and (schema is None or (holds and is_exact(schema)))
     made = draw_together(
         lambda number: calls.draw(
             asked, _with_own_seed(call, number), on_text=on_text if is_direct else None
@@ -72,7 +79,13 @@ def draw_answer(
     answered = [reply for reply in replies if reply.finish != "refused"]
     if not answered:
         return Drawn(text=replies[0].text, finish="refused", notes=_notes(asked, made, replies))
-    if schema is not None:
+    whole = [reply for reply in answered if reply.finish != "length"]
+    if holds and not whole:
+        if not is_direct and on_text is not None:
+            on_text(answered[0].text)
+        return Drawn(text=answered[0].text, finish="length", notes=_notes(asked, made, replies))
+    if schema is not None and not is_direct:
+        answered = whole if holds else answered
         answered, missed = _of_the_schema(calls, schema, call, answered, repairing)
         if not answered:
             _mark_missed(calls, first, missed)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # a process that asks no local model does without all of thes
     from modelyard.chatdata.template import ChatTokenizer
     from modelyard.inference.engine import Engine, LoadedModel
     from modelyard.inference.generation import Generation, Request
+    from modelyard.inference.grammar import Grammars
     from modelyard.modelrefs.local_model import LocalModel
 
 T = TypeVar("T")
@@ -52,6 +53,8 @@ class EngineThread:
         self._closed = self._finishing = False
         self._wanted = threading.Event()
         """Is set when there may be work."""
+        self.grammars: Grammars | None = None
+        """What holds answers to a form; None while the base is not loaded."""
         self.failed = False
         """Whether the base could not be loaded."""
         self._thread = threading.Thread(target=self._run, name="modelyard-engine", daemon=True)
@@ -157,6 +160,7 @@ class EngineThread:
         """Load the base; runs in the thread."""
         if self._engine is not None:
             return
+        from modelyard.inference.grammar import Grammars
         from modelyard.inference.open_model import open_model
 
         try:
@@ -166,6 +170,7 @@ class EngineThread:
             raise
         if self._first.version is not None:
             self._adapters[self._first.version.path] = _Adapter(self._first, first)
+        self.grammars = Grammars()
         self._engine = first.engine
 
     def _run(self) -> None:

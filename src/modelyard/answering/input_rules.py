@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from modelyard.answering.prompt import CountTokens, count_input, estimate_tokens
 from modelyard.answering.request import Request
+from modelyard.answering.request_tools import offered_tools
 from modelyard.chatdata.conversation import Message
 from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.wording import visible_line
@@ -63,7 +64,7 @@ def check_input(
     rules = effective.input
     domain = effective.domain or "these requests"
     if rules.max_tokens is not None:
-        tokens = count_input(messages, count=count)
+        tokens = count_input(messages, tools=offered_tools(request), count=count)
         if tokens > rules.max_tokens:
             raise InvalidInput(
                 f"the request has about {tokens:,} tokens, and {domain} takes at most "

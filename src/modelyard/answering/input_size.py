@@ -35,9 +35,13 @@ class InputSize:
         return cls(least=about * 2 // 3, about=about, most=most)
 
 
-def size_of(messages: Sequence[Message], schema: Mapping[str, Any] | None) -> InputSize:
+def size_of(
+    messages: Sequence[Message],
+    schema: Mapping[str, Any] | None,
+    tools: Sequence[Mapping[str, Any]] = (),
+) -> InputSize:
     """How many tokens these have for a model whose tokenizer is not here."""
     return InputSize.between(
-        count_input(messages, json_schema=schema, count=estimate_tokens),
-        count_input(messages, json_schema=schema),
+        count_input(messages, json_schema=schema, tools=tools, count=estimate_tokens),
+        count_input(messages, json_schema=schema, tools=tools),
     )

@@ -108,6 +108,14 @@ def check_schema(schema: Mapping[str, Any], *, where: str) -> None:
         )
 
 
+def is_exact(schema: Mapping[str, Any]) -> bool:
+    """Whether what is held to a schema while it is made meets it, and needs no check.
+
+    Of `oneOf`, more than one may be met.
+    """
+    return all("oneOf" not in part for part in _parts(schema))
+
+
 def repair_messages(
     messages: Sequence[Message], answer: str, problem: str, schema: Mapping[str, Any]
 ) -> tuple[Message, ...]:

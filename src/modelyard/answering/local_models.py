@@ -26,6 +26,7 @@ from modelyard.inference.engine_limits import EngineFigures, EngineLimits
 from modelyard.records.modelref import ModelRef
 
 if TYPE_CHECKING:  # a process that asks no local model does without all of these
+    from modelyard.chatdata.shared_tokenizers import SharedTokenizers
     from modelyard.chatdata.template import ChatTokenizer
     from modelyard.inference.engine import LoadedModel
     from modelyard.modelrefs.local_model import LocalModel
@@ -61,6 +62,7 @@ class LocalModels:
         """What was found for each name when it was last asked for."""
         self._checked: dict[_Key, LocalModel] = {}
         self._tokenizers: dict[Path, ChatTokenizer] = {}
+        self._shared: SharedTokenizers | None = None
 
     def find(self, model: EffectiveModel, environment: str) -> LocalModel:
         """The files of a local model: its base, and the version of its adapter that is active now.
@@ -83,12 +85,15 @@ class LocalModels:
 
     def tokenizer(self, local: LocalModel) -> ChatTokenizer:
         """The tokenizer of a model, which knows how many tokens it gets; loads no weights."""
-        from modelyard.chatdata.template import ChatTokenizer
-
         folder = local.version.path if local.version else local.base.path
         found = self._tokenizers.get(folder)
         if found is None:
-            found = self._tokenizers.setdefault(folder, ChatTokenizer.load(folder))
+            from modelyard.chatdata.shared_tokenizers import SharedTokenizers
+
+            with self._lock:
+                if self._shared is None:
+                    self._shared = SharedTokenizers()
+            found = self._tokenizers.setdefault(folder, self._shared.load(folder))
         return found
 
     def open(self, local: LocalModel, organisation: str | None) -> tuple[LocalProvider, float]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelyard.answering.engine_thread import EngineThread
+from modelyard.answering.local_calls import CallReader
 from modelyard.answering.unanswered import is_damage
 from modelyard.configs.kinds.parts import Generation as GenerationSettings
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.providers.call import Call, CallFailure, FailureKind, OnText, Reply, Usage
 
 if TYPE_CHECKING:
+    from modelyard.chatdata.tool_calls import CallForm
+    from modelyard.inference.constraint import Constraint
     from modelyard.inference.engine import LoadedModel
     from modelyard.inference.generation import Generation
+    from modelyard.inference.grammar import Grammars
     from modelyard.inference.sampling import Sampling
     from modelyard.modelrefs.local_model import LocalModel
 
@@ -40,13 +45,20 @@ class LocalProvider:
         longest = self._loaded.engine.longest
         return min(longest, self.local.base.context_length() or longest)
 
+    def require_form(self, schema: Mapping[str, Any]) -> None:
+        """Raise InvalidInput for a schema that answers cannot be held to while they are made."""
+        self._grammars.json(schema, self._loaded.tokenizer)
+
     def send(self, call: Call, *, timeout_s: float, on_text: OnText | None) -> Reply | CallFailure:
         """Answer in the next steps of the engine; what the caller shows is never held back."""
-        from modelyard.chatdata.template import TemplateRefused
+        from modelyard.chatdata.tool_calls import encode_request, require_form
 
+        tokenizer = self._loaded.tokenizer
         try:
-            prompt = self._loaded.tokenizer.encode_prompt(call.messages)
-        except TemplateRefused as error:
+            form = require_form(tokenizer) if call.tools else None
+            prompt = encode_request(tokenizer, call.messages, call.tools)
+            constraint = self._constraint(call, form)
+        except InvalidInput as error:  # what the template refuses, too
             return _failure("invalid", error.message, _NOTHING_COMPUTED)
         room = self.context_tokens - len(prompt)
         if room < 1:
@@ -58,7 +70,9 @@ class LocalProvider:
             ),
             organisation=self.organisation,
             cancelled=call.cancelled,
+            constraint=constraint,
         )
+        calls = None if form is None else CallReader(form, tokenizer, on_text)
         try:
             generation = self._thread.submit(request)
         except InvalidInput as error:
@@ -66,9 +80,34 @@ class LocalProvider:
         except ModelyardError as error:  # QueueFull
             return _failure("busy", error.message, _NOTHING_COMPUTED)
         try:
-            return _wait(generation, time.perf_counter() + timeout_s, on_text)
+            show = on_text if calls is None else calls.show
+            made = _wait(generation, time.perf_counter() + timeout_s, show)
         finally:
             generation.cancel()
+        if calls is None or isinstance(made, CallFailure):
+            return made
+        return calls.end(made, generation.tokens)
+
+    @property
+    def _grammars(self) -> Grammars:
+        assert self._thread.grammars is not None
+        return self._thread.grammars
+
+    def _constraint(self, call: Call, form: CallForm | None) -> Constraint | None:
+        """What the answer is held to: a schema, or a call of a tool where there must be one."""
+        from modelyard.chatdata.tool_calls import call_schema
+
+        tokenizer = self._loaded.tokenizer
+        if form is not None and call.tool_choice != "auto":
+            return self._grammars.around_json(
+                form.begin + form.space,
+                call_schema(call.tools, form),
+                form.space + form.end if form.end else "",
+                tokenizer,
+            )
+        if call.json_schema is None:
+            return None
+        return self._grammars.json(call.json_schema, tokenizer)
 
 
 def _wait(generation: Generation, until_s: float, on_text: OnText | None) -> Reply | CallFailure:

@@ -142,14 +142,22 @@ def count_input(
     messages: Iterable[Message],
     *,
     json_schema: Mapping[str, Any] | None = None,
+    tools: Sequence[Mapping[str, Any]] = (),
     count: CountTokens = count_tokens,
 ) -> int:
-    """Tokens of a call's input, with what surrounds each turn.
+    """Tokens of a call's input, with what surrounds each turn, and calls of tools in them.
 
     json_schema: one that the provider gets beside the messages, and puts into the prompt itself.
+    tools: what it may call, which the provider puts there too.
     """
-    turns = sum(count(turn.content) + TOKENS_PER_MESSAGE for turn in messages)
-    return turns + TOKENS_PER_CALL + (count(json.dumps(json_schema)) if json_schema else 0)
+    turns = sum(count(_written(turn)) + TOKENS_PER_MESSAGE for turn in messages)
+    beside = [part for part in (json_schema, *tools) if part]
+    return turns + TOKENS_PER_CALL + sum(count(json.dumps(part)) for part in beside)
+
+
+def _written(turn: Message) -> str:
+    calls = turn.more.get("tool_calls")
+    return f"{turn.content}{json.dumps(calls)}" if calls else turn.content
 
 
 def _instructions(effective: Effective, request: Request, turns: Sequence[str]) -> Iterator[str]:

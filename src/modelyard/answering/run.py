@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from modelyard.answering import answer_cache
+from modelyard.answering.answer_cache import cache_key
 from modelyard.answering.calls import AskedModel, Calls
 from modelyard.answering.drawing import NotDrawn, draw_answer
+from modelyard.answering.held_form import hold_to_form
 from modelyard.answering.input_size import InputSize, size_of
 from modelyard.answering.local_models import LocalModels
 from modelyard.answering.local_provider import LocalProvider
@@ -32,6 +34,7 @@ from modelyard.answering.request import (
     Request,
     UsedChunk,
 )
+from modelyard.answering.request_tools import offered_tools
 from modelyard.answering.retrieving import mark_named
 from modelyard.answering.unanswered import Unanswered, is_damage
 from modelyard.chatdata.conversation import Message
@@ -93,6 +96,11 @@ class Run:
         """The JSON Schema that the answer must meet, empty for any JSON; None: it may be text."""
         return wanted_schema(self.effective, self.request)
 
+    @property
+    def tools(self) -> tuple[Mapping[str, Any], ...]:
+        """What the model may call."""
+        return offered_tools(self.request)
+
     def ask(self, model: EffectiveModel) -> Answer | None:
         """The answer of one model of the route; None when the next one is to be asked.
 
@@ -100,7 +108,7 @@ class Run:
         """
         self.require_wanted()
         local = self._find_local(model)
-        key = self._cache_key(model, local)
+        key = cache_key(self.effective, model, self.request, self.messages, local)
         if key is not None and (kept := self._kept(key)):
             return kept
         size = self._size(local)
@@ -156,10 +164,12 @@ class Run:
 
     def _size(self, local: LocalModel | None) -> InputSize:
         if local is not None:
+            from modelyard.chatdata.tool_calls import encode_request
+
             with suppress(InvalidInput):  # its template refuses them, as the call will say
                 tokenizer = self.local_models.tokenizer(local)
-                return InputSize.exact(len(tokenizer.encode_prompt(self.messages)))
-        return size_of(self.messages, self.schema)
+                return InputSize.exact(len(encode_request(tokenizer, self.messages, self.tools)))
+        return size_of(self.messages, self.schema, self.tools)
 
     def _obstacle(self, model: EffectiveModel, size: InputSize) -> LeftOut | None:
         if self.calls.deadline.left_s <= 0:
@@ -180,21 +190,8 @@ class Run:
 
     # Answers from before.
 
-    def _cache_key(self, model: EffectiveModel, local: LocalModel | None) -> str | None:
-        if not self.effective.cache.enabled:
-            return None
-        if model.settings.provider == "local" and local is None:
-            return None
-        return answer_cache.answer_key(
-            self.effective,
-            model,
-            self.request,
-            self.messages,
-            weights=local.base.fingerprint if local else None,
-            adapter_digest=local.version.manifest.digest if local and local.version else None,
-        )
-
     def _kept(self, key: str) -> Answer | None:
+        """The answer that was kept under a key, shown whole."""
         if not self.request.use_cache:
             return None
         kept = answer_cache.find(self.project, self.effective.cache, self.request.organisation, key)
@@ -202,16 +199,11 @@ class Run:
             return None
         if self.on_text is not None:
             self.on_text(kept.text)
+        answering = Answering(
+            language_model=kept.model, ref=kept.ref, adapter_digest=kept.adapter_digest
+        )
         return replace(
-            self._answer(
-                Answering(
-                    language_model=kept.model,
-                    ref=kept.ref,
-                    adapter_digest=kept.adapter_digest,
-                ),
-                kept.text,
-                finish="stop",
-            ),
+            self._answer(answering, kept.text, finish="stop"),
             from_cache=True,
             samples=kept.samples,
             agreed=kept.agreed,
@@ -301,12 +293,14 @@ class Run:
 
     def _draw(self, asked: AskedModel, worst: WorstCase, repair_bill: Bill) -> Answer | None:
         """What the model makes of the request; None when the next one is to be asked."""
+        held = hold_to_form(asked, self.schema, is_own=self.request.json_schema is not None)
+        self.notes += held.notes
         call = Call(
             messages=self.messages,
             generation=replace(asked.settings.generation, max_output_tokens=worst.output_tokens),
-            json_schema=self.schema or None,  # for any JSON, the instructions say so
+            json_schema=held.schema,
             use_prefix_cache=self.request.use_cache,
-            tools=self.request.tools,
+            tools=self.tools,
             tool_choice=self.request.tool_choice,
             cancelled=self.request.cancelled,
         )
@@ -318,6 +312,7 @@ class Run:
             call,
             samples=self.effective.samples,
             schema=self.schema,
+            holds=held.holds,
             repairing=repairing if worst.repairs else None,
             on_text=self.on_text,
         )

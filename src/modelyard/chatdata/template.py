@@ -31,6 +31,13 @@ from modelyard.core.json_reading import read_json_object
 _PROBE = (Message("user", "a"), Message("assistant", "b"))
 
 
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("chat_template.jinja", "generation_config.json", "config.json"),
+)
+"""The files of a folder that decide what `ChatTokenizer.load` gives."""
+
+
 class TemplateRefused(InvalidInput):
     """The chat template does not accept a conversation (Gemma's refuses a system turn)."""
 

@@ -71,6 +71,7 @@ in the package named here:
         ProblemsFound           core
         TemplateRefused         chatdata
         TypingTrap              settings
+        UnsupportedForm         inference
       GateBreached              core         exit code 4
         OverLimit               answering
       NoData                    core         exit code 5

@@ -5,6 +5,7 @@ Source: https://docs.anthropic.com/en/api/messages and its page on streaming.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -13,8 +14,9 @@ from typing import Any
 from modelyard.providers.bounds import CallEnded
 from modelyard.providers.call import Call, Finish, Usage
 from modelyard.providers.failures import broken, error_in_answer, read_said
-from modelyard.providers.heard import Heard, as_sent
+from modelyard.providers.heard import Heard, HeardCall, as_sent
 from modelyard.providers.hosted import HostedModel
+from modelyard.providers.message_blocks import tools_of, turns_of
 from modelyard.providers.usage import count_of
 
 _OPTIONAL = ("temperature", "top_p", "top_k", "stop_sequences", "output_config")
@@ -56,11 +58,8 @@ class AnthropicMessages(HostedModel):
         }
         return {
             "model": self.settings.model,
-            "messages": [
-                {"role": turn.role, "content": as_sent(turn.content)}
-                for turn in call.messages
-                if turn.role != "system"
-            ],
+            "messages": turns_of(call.messages),
+            **tools_of(call),
             "max_tokens": drawn.max_output_tokens,
             "stream": True,
             **{
@@ -98,11 +97,12 @@ class AnthropicMessages(HostedModel):
                     raise CallEnded(broken("a second beginning in the middle"))
                 _begin(_object(event, "message"), heard)
             case "content_block_start":
-                return _text_of(_object(event, "content_block"))
+                return _begin_block(_object(event, "content_block"), event.get("index"), heard)
             case "content_block_delta":
                 delta = _object(event, "delta")
                 if delta.get("type") == "input_json_delta":
-                    raise CallEnded(broken(_NOT_ASKED))
+                    _hear_arguments(delta.get("partial_json"), event.get("index"), heard)
+                    return ""
                 return _text_of(delta) if delta.get("type") == "text_delta" else ""
             case "message_delta":
                 _end(_object(event, "delta"), event.get("usage"), heard)
@@ -123,7 +123,7 @@ class AnthropicMessages(HostedModel):
             raise CallEnded(broken("a content that is none"))
         _begin(answer, heard)
         _end(answer, answer.get("usage"), heard)
-        return "".join(map(_text_of, blocks))
+        return "".join(_begin_block(block, place, heard) for place, block in enumerate(blocks))
 
 
 def _object(event: dict[str, Any], key: str) -> dict[str, Any]:
@@ -143,8 +143,10 @@ def _end(delta: dict[str, Any], usage: object, heard: Heard) -> None:
     """The end of an answer; the counts of the last event are those of all of it."""
     reason = delta.get("stop_reason")
     if reason == "tool_use":
-        raise CallEnded(broken(_NOT_ASKED))
-    if reason is not None:
+        if not heard.may_call:
+            raise CallEnded(broken(_NOT_ASKED))
+        heard.finish = "stop"
+    elif reason is not None:
         finish = _FINISHES.get(reason) if isinstance(reason, str) else None
         if finish is None:
             raise CallEnded(broken(f"an end for the reason {str(reason)[:40]!r}"))
@@ -153,11 +155,30 @@ def _end(delta: dict[str, Any], usage: object, heard: Heard) -> None:
         heard.usage = _usage_of(usage, heard.usage)
 
 
+def _begin_block(block: dict[str, Any], place: object, heard: Heard) -> str:
+    """The text of a block; one that is a call of a tool is noted."""
+    kind = block.get("type")
+    if not (isinstance(kind, str) and kind.endswith("tool_use")):
+        return _text_of(block)
+    if kind != "tool_use" or not heard.may_call or not isinstance(place, int):
+        raise CallEnded(broken(_NOT_ASKED))
+    given, name = block.get("id"), block.get("name")
+    if not (isinstance(given, str) and isinstance(name, str)):
+        raise CallEnded(broken("a tool call that is none"))
+    arguments = json.dumps(block["input"]) if block.get("input") else ""
+    heard.calls[place] = HeardCall(given, name, arguments)
+    return ""
+
+
+def _hear_arguments(piece: object, place: object, heard: Heard) -> None:
+    if not isinstance(place, int) or place not in heard.calls or not isinstance(piece, str):
+        raise CallEnded(broken(_NOT_ASKED))
+    heard.calls[place].arguments += piece
+
+
 def _text_of(block: dict[str, Any]) -> str:
     """The text of a block or of a piece of one; thoughts have none, and are not the answer."""
     kind = block.get("type")
-    if isinstance(kind, str) and kind.endswith("tool_use"):
-        raise CallEnded(broken(_NOT_ASKED))
     if kind not in ("text", "text_delta"):
         return ""
     text = block.get("text")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from modelyard.providers.call import Finish, Usage
+from modelyard.providers.call import Finish, ToolCall, Usage
+
+
+@dataclass(slots=True)
+class HeardCall:
+    """What was said so far of one call of a tool."""
+
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
 
 
 @dataclass(slots=True)
@@ -27,6 +36,18 @@ class Heard:
     """Events that were read."""
     parts: list[str] = field(default_factory=list)
     """Its text, as it was shown."""
+    may_call: bool = False
+    """Whether it was offered tools."""
+    calls: dict[int, HeardCall] = field(default_factory=dict)
+    """The calls of tools that it wants, by their place."""
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """Those calls as they are now, in their order."""
+        made = (self.calls[place] for place in sorted(self.calls))
+        return tuple(
+            ToolCall(id=call.id, name=call.name, arguments=call.arguments or "{}") for call in made
+        )
 
 
 def as_sent(text: str) -> str:

@@ -176,7 +176,7 @@ class HostedModel(ABC):
         bounds: Bounds,
         on_text: OnText | None,
     ) -> Reply:
-        heard, text = Heard(), MaskedText(bounds.key)
+        heard, text = Heard(may_call=bool(call.tools)), MaskedText(bounds.key)
 
         def take(piece: str) -> None:
             if piece:
@@ -274,11 +274,17 @@ class HostedModel(ABC):
     def _reply(self, call: Call, heard: Heard, request_id: str | None, key: str | None) -> Reply:
         assert heard.finish is not None
         text = "".join(heard.parts)
-        estimate = estimate_usage(call.messages, text)
+        written = "".join(each.name + each.arguments for each in heard.calls.values())
+        estimate = estimate_usage(call.messages, text + written)
         most = self.settings.context_tokens + self.settings.max_output_tokens
         most += 3 * (estimate.input_tokens + estimate.output_tokens)
         usage = reported_usage(heard.usage, estimate, most_tokens=most)
-        if not text.strip() and heard.finish != "refused":
+        tool_calls = heard.tool_calls
+        if any(not each.name for each in tool_calls):
+            raise CallEnded(
+                replace(broken("a call of no tool", usage=usage), request_id=request_id)
+            )
+        if not text.strip() and heard.finish != "refused" and not tool_calls:
             what = "an empty text"
             if heard.finish == "length":
                 tokens = call.generation.max_output_tokens
@@ -287,7 +293,8 @@ class HostedModel(ABC):
             raise CallEnded(failure)
         return Reply(
             text=text,
-            finish=heard.finish,
+            finish="tool_calls" if tool_calls and heard.finish == "stop" else heard.finish,
+            tool_calls=tool_calls,
             usage=usage,
             model=_shown(heard.model, key),
             request_id=request_id,

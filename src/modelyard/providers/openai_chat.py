@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from modelyard.chatdata.conversation import Message
 from modelyard.providers.bounds import CallEnded
-from modelyard.providers.call import Call, Finish, Usage
+from modelyard.providers.call import Call, Finish, NamedTool, Usage
 from modelyard.providers.failures import broken, error_in_answer, read_said
-from modelyard.providers.heard import Heard, as_sent
+from modelyard.providers.heard import Heard, HeardCall, as_sent
 from modelyard.providers.hosted import HostedModel
 from modelyard.providers.strict_schema import is_strict
 from modelyard.providers.usage import count_of
@@ -54,9 +55,8 @@ class OpenAIChat(HostedModel):
         }
         return {
             "model": self.settings.model,
-            "messages": [
-                {"role": turn.role, "content": as_sent(turn.content)} for turn in call.messages
-            ],
+            "messages": [_message_of(turn) for turn in call.messages],
+            **_tools_of(call),
             self._limit: drawn.max_output_tokens,
             **{
                 name: value
@@ -109,6 +109,24 @@ class OpenAIChat(HostedModel):
         return _read(answer, heard, part="message")
 
 
+def _message_of(turn: Message) -> dict[str, Any]:
+    """A turn as the API takes it, with the calls of tools in it, or the one that it answers."""
+    kept = {key: turn.more[key] for key in ("tool_calls", "tool_call_id") if key in turn.more}
+    return {"role": turn.role, "content": as_sent(turn.content), **kept}
+
+
+def _tools_of(call: Call) -> dict[str, Any]:
+    if not call.tools:
+        return {}
+    choice = call.tool_choice
+    if isinstance(choice, NamedTool):
+        return {
+            "tools": list(call.tools),
+            "tool_choice": {"type": "function", "function": {"name": choice.name}},
+        }
+    return {"tools": list(call.tools), "tool_choice": choice}
+
+
 def _response_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if schema is None:
         return None
@@ -142,13 +160,14 @@ def _read_choice(choice: dict[str, Any], heard: Heard, part: str) -> str:
         raise CallEnded(broken(f"a {part} that is none"))
     if heard.finish is not None:  # the same end again, or what should not be there
         return ""
-    if delta.get("tool_calls") or delta.get("function_call"):
+    if delta.get("function_call") or (delta.get("tool_calls") and not heard.may_call):
         raise CallEnded(broken(_NOT_ASKED))
+    _hear_calls(delta.get("tool_calls") or [], heard)
     refusal = delta.get("refusal")
     said = _text_of(delta.get("content")) + _text_of(refusal)
     ended = choice.get("finish_reason")
     if ended is not None:
-        heard.finish = _finish_of(ended)
+        heard.finish = _finish_of(ended, heard)
     if refusal:
         heard.was_refused = True
     if heard.was_refused and heard.finish is not None:
@@ -168,9 +187,30 @@ def _text_of(content: object) -> str:
     return content
 
 
-def _finish_of(reason: object) -> Finish:
+def _hear_calls(pieces: object, heard: Heard) -> None:
+    """Add pieces of calls: the first of a call has its name, those after it more arguments."""
+    if not isinstance(pieces, list):
+        raise CallEnded(broken("tool calls that are none"))
+    for place, piece in enumerate(pieces):
+        function = piece.get("function") if isinstance(piece, dict) else None
+        if not isinstance(function, dict):
+            raise CallEnded(broken("a tool call that is none"))
+        index = piece.get("index")
+        call = heard.calls.setdefault(index if isinstance(index, int) else place, HeardCall())
+        call.id = call.id or _string(piece.get("id"))
+        call.name = call.name or _string(function.get("name"))
+        call.arguments += _string(function.get("arguments"))
+
+
+def _string(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _finish_of(reason: object, heard: Heard) -> Finish:
     if reason in ("tool_calls", "function_call"):
-        raise CallEnded(broken(_NOT_ASKED))
+        if not heard.may_call:
+            raise CallEnded(broken(_NOT_ASKED))
+        return "stop"
     finish = _FINISHES.get(reason.lower()) if isinstance(reason, str) else None
     if finish is None:
         raise CallEnded(broken(f"an end for the reason {str(reason)[:40]!r}"))
