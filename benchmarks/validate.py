@@ -53,7 +53,8 @@ def write_files(folder: Path, count: int, spoil: Callable[[int, str], str]) -> l
     init_project(folder)
     written = []
     for number in range(count):
-        text = TEMPLATE.replace("requests_per_minute: 500", f"requests_per_minute: {number + 1}")
+        text = TEMPLATE.replace("requests_per_minute: 500", f"requests_per_minute: {number + 1001}")
+        text = text.replace("aliases: [gpt-4]", f"aliases: [gpt-4-{number}]")
         path = folder / f"configs/language_models/model_{number:04d}.yaml"
         path.write_text(spoil(number, text))
         written.append(path)

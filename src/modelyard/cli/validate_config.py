@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -98,6 +99,7 @@ def validate_config(
         environment=environment,
         strict=strict,
         find_live=_find_live,
+        processes=len(os.sched_getaffinity(0)),
     )
     _print(report, "json" if as_json else output, strict)
     if not report.in_project:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,18 @@ from modelyard.configs.reading.catalogue import (
     open_catalogue,
     select_configs,
 )
-from modelyard.configs.reading.document import Document, resolve, written_where
+from modelyard.configs.reading.document import (
+    Document,
+    peek_name_in,
+    resolve,
+    written_where,
+)
 from modelyard.configs.reading.given import GIVEN
 from modelyard.configs.reading.references import secret_references
 from modelyard.configs.reading.shape import Shaped
 from modelyard.core.errors import Diagnostic, KeyPath, ModelyardError, dotted
 from modelyard.core.layout import Project
+from modelyard.core.shares import in_shares
 from modelyard.secrets.detection import InlineSecret, find_secrets, mask_tokens
 from modelyard.secrets.references import NoUsableEndpoint, read_endpoint
 from modelyard.settings.placeholders import encrypted_spans, wanted_secret
@@ -41,6 +47,8 @@ _SECRET_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
 _PLACE = re.compile(r".*:[0-9]+:[0-9]+", re.DOTALL)
 _MOST_BYTES = 1_000_000
 """A larger file is refused whole; no part of it is checked."""
+_FEWEST_SHARED = 100
+"""Fewer files are checked sooner in one process."""
 _MOST_SECRETS = 100
 """Secrets reported of one file."""
 
@@ -51,6 +59,7 @@ def check_named(
     environment: str | None = None,
     strict: bool = False,
     find_live: Callable[[Project], Collection[str]] = lambda _: (),
+    processes: int = 1,
 ) -> CheckReport:
     """Check the configs that files, folders, KIND/NAME and names choose; without words, all.
 
@@ -71,6 +80,7 @@ def check_named(
         live=find_live(catalogue.project) if checks_environments else (),
         strict=strict,
         unread=not words,
+        processes=processes,
     )
 
 
@@ -90,25 +100,59 @@ def check_configs(
     live: Collection[str] = (),
     strict: bool = False,
     unread: bool = False,
+    processes: int = 1,
 ) -> CheckReport:
     """Check config files, as they are in each of the environments; default: all that are declared.
 
     A file outside the project's configs/ is checked as if it replaced the one of its name.
     `live` are the environments in which something is live, so that they must be declared.
     `strict` checks against the published JSON Schema as well; `unread` warns of files in configs/
-    that nothing reads. Findings are sorted by file and line, each once; one that does not occur in
-    every environment names those in which it does.
+    that nothing reads. With more than one of `processes` many files are checked in forked ones, so
+    the calling process must have no other threads. Findings are sorted by file and line, each once;
+    one that does not occur in every environment names those in which it does.
     """
     chosen = list(dict.fromkeys(path.absolute() for path in paths))
     checks_environments = _take_environments(catalogue, chosen)
     environments = catalogue.environments.names if environments is None else environments
-    configs = ConfigSet(catalogue, chosen, environments, live)
-    views = [EnvironmentView(configs, environment) for environment in environments]
     findings = [] if checks_environments else [*_check_environments(catalogue, live)]
     findings += find_unread(catalogue.project) if unread else ()
+    checked = _check_in_shares(catalogue, chosen, environments, live, strict, processes)
+    if checked is None:
+        configs = ConfigSet(catalogue, chosen, environments, live)
+        checked = _check_files(configs, chosen, strict)
+    findings = [*mask_problems(findings), *checked.findings]
     uses: dict[tuple[str, str], SecretUse] = {}
+    for use in checked.uses:
+        uses.setdefault((use.reference, use.where), use)
     files = tuple(catalogue.project.show(path) for path in chosen)
-    for path, file in zip(chosen, files, strict=True):
+    return CheckReport(
+        project=catalogue.project,
+        start=catalogue.project.root,
+        in_project=not isinstance(catalogue, GivenConfigs),
+        files=files,
+        findings=tuple(_sorted(findings)),
+        secrets=tuple(use for _, use in sorted(uses.items())),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """What was found in some files, and whether that hangs on which files were read before."""
+
+    findings: list[Diagnostic]
+    uses: list[SecretUse]
+    by_order: bool
+
+
+def _check_files(configs: ConfigSet, paths: Sequence[Path], strict: bool) -> _Checked:
+    """Check some of the files of a set."""
+    catalogue = configs.catalogue
+    views = [EnvironmentView(configs, environment) for environment in configs.environments]
+    findings: list[Diagnostic] = []
+    uses: list[SecretUse] = []
+    by_order = False
+    for path in paths:
+        file = catalogue.project.show(path)
         try:
             document = catalogue.inspect(path)
         except ModelyardError as error:
@@ -118,16 +162,36 @@ def check_configs(
         else:
             found = (*_check_document(document, configs, views, strict), *_given_secrets(document))
             text = document.source.text
-            for use in _secret_uses(document, configs):
-                uses.setdefault((use.reference, use.where), use)
+            uses += _secret_uses(document, configs)
+            by_order |= peek_name_in(text, path) != document.name  # only found by parsing it
         findings += [_placed(finding, file) for finding in (*found, *_secrets_in(text, file))]
-    return CheckReport(
-        project=catalogue.project,
-        start=catalogue.project.root,
-        in_project=not isinstance(catalogue, GivenConfigs),
-        files=files,
-        findings=tuple(_sorted(findings)),
-        secrets=tuple(use for _, use in sorted(uses.items())),
+    by_order |= any(view.cycles for view in views)  # each is reported where it is met first
+    return _Checked([*mask_problems(findings)], uses, by_order)
+
+
+def _check_in_shares(
+    catalogue: ConfigCatalogue,
+    paths: Sequence[Path],
+    environments: tuple[str, ...],
+    live: Collection[str],
+    strict: bool,
+    processes: int,
+) -> _Checked | None:
+    """Check many files in several processes; None for few, and where it would not be the same."""
+    if processes < 2 or len(paths) < _FEWEST_SHARED or not {*catalogue.paths()}.issuperset(paths):
+        return None
+
+    def check(share: Sequence[Path]) -> _Checked:
+        configs = ConfigSet(catalogue, paths, environments, live, read=share)
+        return _check_files(configs, share, strict)
+
+    shares = in_shares(check, paths, processes=processes)
+    if any(share.by_order for share in shares):
+        return None
+    return _Checked(
+        [finding for share in shares for finding in share.findings],
+        [use for share in shares for use in share.uses],
+        by_order=False,
     )
 
 
@@ -149,12 +213,12 @@ def _placed(finding: Diagnostic, file: str) -> Diagnostic:
 
 
 def _sorted(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Each finding once, by its place, with nothing in it that looks like a secret."""
+    """Each finding once, by its place."""
     by_place = {
         (finding.place, finding.level, str(finding.code), finding.message): finding
         for finding in findings
     }
-    return mask_problems(by_place[key] for key in sorted(by_place))
+    return tuple(by_place[key] for key in sorted(by_place))
 
 
 def _text_of(path: Path) -> str:

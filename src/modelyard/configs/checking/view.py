@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,7 +23,8 @@ class ConfigSet:
     """The configs of a project, and those that are checked; the shape of each is checked once.
 
     A checked file that does not lie in the project's configs/ replaces the one of its name: a draft
-    is checked as if it were in place.
+    is checked as if it were in place. `read` are those that are read at once, all by default; where
+    all lie in configs/ the others are when they are asked for.
     """
 
     def __init__(
@@ -31,6 +33,8 @@ class ConfigSet:
         checked: Sequence[Path],
         environments: tuple[str, ...],
         live: Collection[str] = (),
+        *,
+        read: Sequence[Path] | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.project = catalogue.project
@@ -44,7 +48,9 @@ class ConfigSet:
         self._found: dict[tuple[str, str], Document | None] = {}
         in_place = frozenset(catalogue.paths())
         documents = []
-        for path in checked:  # all are read before the first is looked up by its name
+        for path in (
+            checked if read is None else read
+        ):  # all are read before the first is looked up by its name
             try:
                 documents.append(catalogue.inspect(path))
             except ModelyardError:
@@ -120,6 +126,18 @@ class EnvironmentView:
         return (
             cast("LanguageModel | None", self.settings("language_models", name)) if name else None
         )
+
+    @cached_property
+    def models_called(self) -> Mapping[str, Sequence[str]]:
+        """The language models by their names and aliases: one of each, unless two claim it."""
+        called: dict[str, list[str]] = {}
+        for name in self.configs.names("language_models"):
+            if (model := self.model(name)) is not None:
+                for word in dict.fromkeys((name, *model.aliases)):
+                    called.setdefault(word, []).append(name)
+        return {
+            word: sorted(names, key=lambda name: name != word) for word, names in called.items()
+        }
 
     def domain(self, name: str) -> SpecializedModel | None:
         """The specialised model of a domain."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from modelyard.configs.reading.document import (
     kind_of,
     peek_aliases,
     peek_name,
+    peek_text_with_aliases,
 )
 from modelyard.configs.reading.given import read_given
 from modelyard.core.errors import (
@@ -44,6 +45,8 @@ class ConfigCatalogue:
         self._read: dict[Path, Document | ModelyardError] = {}
         self._named: dict[str, dict[str, list[Path]]] = {}
         self._replacement: Path | None = None
+        self._aliased: dict[str, list[str]] = {}
+        self._aliases: dict[Path, list[str]] = {}
 
     @cached_property
     def environments(self) -> DeclaredEnvironments:
@@ -147,17 +150,32 @@ class ConfigCatalogue:
         """The name of the language model that has this name or alias; else the word itself."""
         if word in self._by_name("language_models"):
             return word
-        named = self._aliases.get(word, ())
+        if word not in self._aliased:
+            named = [
+                name
+                for name, path, text in self._with_aliases
+                # A text with a backslash may say the word in another way.
+                if (word in text or "\\" in text) and word in self._aliases_in(path)
+            ]
+            self._aliased[word] = list(dict.fromkeys(named))
+        named = self._aliased[word]
         return named[0] if len(named) == 1 else word
 
     @cached_property
-    def _aliases(self) -> Mapping[str, list[str]]:
-        """The names of the language models by their aliases; no file without any is parsed."""
-        found: dict[str, list[str]] = {}
-        for name, paths in self._by_name("language_models").items():
-            for alias in dict.fromkeys(alias for path in paths for alias in peek_aliases(path)):
-                found.setdefault(alias, []).append(name)
-        return found
+    def _with_aliases(self) -> list[tuple[str, Path, str]]:
+        """Name, file and text of each language model that may have aliases; none is parsed."""
+        return [
+            (name, path, text)
+            for name, paths in self._by_name("language_models").items()
+            for path in paths
+            if (text := peek_text_with_aliases(path)) is not None
+        ]
+
+    def _aliases_in(self, path: Path) -> list[str]:
+        """The aliases in a file, which is parsed for it once."""
+        if path not in self._aliases:
+            self._aliases[path] = peek_aliases(path)
+        return self._aliases[path]
 
     def names_given(self, kind: str) -> list[str]:
         """The names of a kind, those of files included that cannot be read."""

@@ -224,17 +224,29 @@ def config_name(path: Path) -> str:
 def peek_name(path: Path) -> str:
     """The name of the config in a file, without parsing it."""
     try:
-        given = _NAME_LINE.search(_head(path, _MOST_PEEKED)) if path.is_file() else None
+        return peek_name_in(_head(path, _MOST_PEEKED) if path.is_file() else "", path)
     except OSError:
-        given = None
+        return config_name(path)
+
+
+def peek_name_in(text: str, path: Path) -> str:
+    """The name of the config in the text of a file, without parsing it."""
+    given = _NAME_LINE.search(text)
     return given[1] if given else config_name(path)
+
+
+def peek_text_with_aliases(path: Path) -> str | None:
+    """The text of a file of a language model in which aliases may stand; None for any other."""
+    try:
+        text = _head(path, _MOST_PEEKED) if path.is_file() else ""
+    except OSError:
+        return None
+    return text if "aliases" in text else None
 
 
 def peek_aliases(path: Path) -> list[str]:
     """The other names that the language model in a file answers to, in any environment."""
     try:
-        if not path.is_file() or "aliases" not in _head(path, _MOST_PEEKED):
-            return []
         value = inspect_yaml(path).value
     except (OSError, ModelyardError):
         return []

@@ -17,7 +17,6 @@ from modelyard.configs.kinds.language_models import (
     PriceTier,
     fallback_cycle,
     is_loopback,
-    models_named,
 )
 from modelyard.configs.reading.references import ConfigReference
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
@@ -42,24 +41,21 @@ def check(model: LanguageModel, name: str, view: EnvironmentView) -> Iterator[Di
 
 def _check_aliases(model: LanguageModel, name: str, view: EnvironmentView) -> Iterator[Diagnostic]:
     yield from check_repeated(model.aliases, ("aliases",))
-    others = {
-        other: found
-        for other in view.configs.names("language_models")
-        if other != name and (found := view.model(other)) is not None
-    }
     for place, alias in enumerate(model.aliases):
         path = ("aliases", place)
         if alias == name:
             message = f"'{alias}' is the name of this model already"
             yield problem(path, "repeated", message, hint="leave it out")
-        for other in models_named(alias, others):
-            how = "the name" if other == alias else "an alias"
+        others = [other for other in view.models_called.get(alias, ()) if other != name]
+        if others:
+            how = "the name" if others[0] == alias else "an alias"
+            more = f" and {len(others) - 1} more" if others[1:] else ""
             yield problem(
                 path,
                 "name-taken",
-                f"'{alias}' is {how} of the language model {other} as well, "
+                f"'{alias}' is {how} of the language model {others[0]}{more} as well, "
                 "so a request for it could mean either",
-                hint="take it from one of them",
+                hint="leave it with one of them",
             )
         yield from _check_other_kinds(alias, path, view)
 
