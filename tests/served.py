@@ -14,7 +14,14 @@ from modelyard.core.layout import Project
 from modelyard.inference.engine_limits import EngineLimits
 from modelyard.serving.app import build_app
 from modelyard.serving.opening import open_service
-from modelyard.serving.process import Course, Listening, Stopping, listen, serve
+from modelyard.serving.process import (
+    Course,
+    Listening,
+    Stopping,
+    listen,
+    listen_locally,
+    serve,
+)
 from modelyard.serving.service import Service, ServiceLimits
 
 
@@ -58,7 +65,9 @@ def serving(
             stopping = Stopping()
             ends.append((asyncio.get_running_loop(), stopping))
             course = Course(drain_s=drain_s, on_start=started.set)
-            await serve(service, build_app(service), Listening(tcp=listener), course, stopping)
+            local = listen_locally(project.service_socket(environment))
+            listening = Listening(tcp=listener, local=local)
+            await serve(service, build_app(service), listening, course, stopping)
 
         thread = threading.Thread(target=lambda: asyncio.run(until_stopped()))
         thread.start()

@@ -56,6 +56,7 @@ PLACES: dict[str, tuple[tuple[Any, ...], str]] = {
     "restoring": ((), NEVER),
     "logs": ((), NEVER),
     "schedule_log": (("x",), NEVER),
+    "service_socket": (("x",), NEVER),
     "versions_lock": ((), NEVER),
     "lock": (("x", "y"), NEVER),
 }

@@ -40,6 +40,7 @@ def never_stored(project: Project) -> dict[Path, str]:
     return {
         project.backups: "the repository of snapshots itself",
         project.versions_lock.parent: "held by processes that run",
+        project.service_socket("x").parent: "where services that run are reached",
         project.restores: "what restores over the project replaced",
         project.restoring: "a restore over the project that is under way",
         project.logs: "tracebacks and logs of this machine",

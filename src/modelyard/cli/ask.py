@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -14,13 +15,12 @@ from modelyard.cli.options import Chat, Environment, Json, chosen_environment, w
 from modelyard.cli.render import StreamPrinter, print_json, print_note, print_warning
 from modelyard.cli.stdin import read_stdin
 from modelyard.core.errors import InvalidInput, ModelyardError, ProblemsFound
-from modelyard.core.layout import find_project
+from modelyard.core.layout import Project, find_project
 from modelyard.core.os_errors import explain_os_error
 from modelyard.core.wording import counted
 from modelyard.settings.units import MONEY
 
 if TYPE_CHECKING:
-    from modelyard.answering.answer import Answerer
     from modelyard.answering.request import Answer, Attempt, GivenText, LeftOut, Request
     from modelyard.chatdata.conversation import Message
     from modelyard.deployments.effective_settings import Effective
@@ -125,7 +125,6 @@ def ask(
     git diff | models ask --domain code_analysis --file - "What can fail here?"
     models ask --domain code_analysis --env production - < question.txt
     """
-    from modelyard.answering.answer import Answerer
     from modelyard.answering.asked_model import load_asked
     from modelyard.answering.request import Request
     from modelyard.chatdata.conversation import Message
@@ -149,7 +148,7 @@ def ask(
         use_fallback=not no_fallback,
         use_cache=not no_cache,
     )
-    with Answerer(project, note=print_warning) as answerer:
+    with _open_answerer(project, chosen, domain, model, profile) as answerer:
         talk = _Asking(answerer, effective, request, explain=explain)
         if chat_:
             chat(talk, first=given, as_json=as_json)
@@ -173,11 +172,43 @@ def ask(
             print_note(note)
 
 
+@contextmanager
+def _open_answerer(
+    project: Project,
+    environment: str,
+    domain: str | None,
+    model: str | None,
+    profile: str | None,
+) -> Iterator[Answers]:
+    """A service of this project that runs on this machine, else what answers in this process."""
+    from modelyard.cli.service_client import RunningService
+
+    service = RunningService(project, environment)
+    if service.is_there:
+        from modelyard.cli.ask_service import ServiceAnswerer
+
+        yield ServiceAnswerer(service=service, domain=domain, model=model, profile=profile)
+        return
+    from modelyard.answering.answer import Answerer
+
+    with Answerer(project, note=print_warning) as answerer:
+        yield answerer
+
+
+class Answers(Protocol):
+    """What answers a request."""
+
+    def answer(
+        self, effective: Effective, request: Request, *, on_text: Show | None = None
+    ) -> Answer:
+        """The answer; see `answering.answer.Answerer`."""
+
+
 class _Asking:
     """Questions to the models of an environment, one after the other (`cli.chat.Talk`)."""
 
     def __init__(
-        self, answerer: Answerer, effective: Effective, request: Request, *, explain: bool
+        self, answerer: Answers, effective: Effective, request: Request, *, explain: bool
     ) -> None:
         from modelyard.answering.request import AnswerFailed, NothingFound, OverLimit
 

@@ -74,7 +74,7 @@ def serve(
     from modelyard.inference.engine_limits import EngineLimits
     from modelyard.serving.app import build_app
     from modelyard.serving.opening import choose_base, open_service
-    from modelyard.serving.process import Course, Listening, listen, run
+    from modelyard.serving.process import Course, Listening, listen, listen_locally, run
     from modelyard.serving.service import ServiceLimits
 
     project = find_project()
@@ -95,6 +95,7 @@ def serve(
         ) as service,
     ):
         listener = listen(host, port)
+        local = listen_locally(project.service_socket(chosen))
         where = f"http://{host}:{listener.getsockname()[1]}"
         base = base_model or choose_base(service)
 
@@ -112,7 +113,7 @@ def serve(
         run(
             service,
             build_app(service),
-            Listening(tcp=listener),
+            Listening(tcp=listener, local=local),
             Course(drain_s=drain, on_start=started, on_drain=draining),
         )
 

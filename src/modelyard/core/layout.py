@@ -206,6 +206,11 @@ class Project:
         """What a job of the crontab printed last; no `.log` or `.txt`, which would be indexed."""
         return self.logs / f"schedule-{check_name(job, 'job')}.out"
 
+    def service_socket(self, environment: str) -> Path:
+        """Where the service of an environment answers the commands of this machine."""
+        name = f"serve-{check_name(environment, 'environment')}.sock"
+        return self.local_state / "sockets" / name
+
     @property
     def versions_lock(self) -> Path:
         """Held by a backup alone, and together by all that remove versions."""

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from modelyard import __version__
 from modelyard.serving import (
+    asking,
     chat,
     completions,
     embeddings,
@@ -28,7 +29,7 @@ from modelyard.serving.service import Service
 
 _ROUTED = (
     *(chat, completions, responses, messages),
-    *(models, embeddings, searching, feedback, status),
+    *(models, embeddings, searching, feedback, status, asking),
 )
 _SCHEMAS = "#/components/schemas/{model}"
 
@@ -80,7 +81,7 @@ def _describe(app: FastAPI) -> dict[str, Any]:
 def _schemas(every: Iterable[Route]) -> dict[str, Any]:
     """The JSON Schema of each body, and of what it is made of."""
     schemas: dict[str, Any] = {}
-    for body in {route.body for route in every if route.body is not None}:
+    for body in {route.body for route in every if route.body is not None and not route.is_local}:
         schema = body.model_json_schema(ref_template=_SCHEMAS)
         schemas |= schema.pop("$defs", {})
         schemas[body.__name__] = schema

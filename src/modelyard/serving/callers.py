@@ -5,9 +5,13 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from modelyard.access.caller import Caller
+from modelyard.core.layout import is_name
+from modelyard.serving.connections import LOCAL_USER
 from modelyard.serving.problems import Problem
 from modelyard.serving.service import Service
 
+ORGANISATION = "modelyard-organisation"
+"""The header that says, on the Unix socket, whose request it is."""
 _NO_KEY = (
     "this service needs an API key: send `Authorization: Bearer KEY`. The one who runs it makes "
     "keys with `models keys create --org ORG`"
@@ -15,13 +19,32 @@ _NO_KEY = (
 
 
 def find_caller(service: Service, http: Request) -> Caller:
-    """Whose key a request has. Raises Problem (401) without one that is valid."""
+    """Whose key a request has; on the Unix socket, the user of this machine who sent it.
+
+    Only there may a request say for which organisation it is. Raises Problem (401) without a valid
+    key.
+    """
+    user = local_user(http)
+    if user is not None:
+        return _local_caller(user, http.headers.get(ORGANISATION))
     token = _token(http)
     caller = service.find_caller(token) if token else service.without_key
     if caller is None:
         message = "this key is not valid, or no more" if token else _NO_KEY
         raise Problem(status=401, message=message, code="invalid_api_key")
     return caller
+
+
+def local_user(http: Request) -> str | None:
+    """The user of this machine who sent a request on the Unix socket; None for any other."""
+    user: str | None = http.scope.get("state", {}).get(LOCAL_USER)
+    return user
+
+
+def _local_caller(user: str, organisation: str | None) -> Caller:
+    if organisation is not None and not is_name(organisation):
+        raise Problem(status=400, message="this is no name of an organisation", param=ORGANISATION)
+    return Caller(organisation=organisation, user=user)
 
 
 def _token(http: Request) -> str | None:

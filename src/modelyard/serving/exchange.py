@@ -29,7 +29,7 @@ from modelyard.secrets.detection import redact_secrets
 from modelyard.serving.answers import RunningAnswer
 from modelyard.serving.auditing import AuditDraft
 from modelyard.serving.bodies import Body, BodyType, read_body
-from modelyard.serving.callers import find_caller
+from modelyard.serving.callers import find_caller, local_user
 from modelyard.serving.permitted import find_model, load_service_settings
 from modelyard.serving.problems import CLIENT_GONE, Problem, Style, explain_failure
 from modelyard.serving.service import Service
@@ -73,6 +73,8 @@ class Exchange:
 
     def authenticate(self) -> None:
         """Find out who asks. Raises Problem: 401 without a key, 403 without the scope."""
+        if self.route.is_local and local_user(self.http) is None:
+            raise Problem(status=404, message=f"{self.draft.route}: Not Found")
         caller = find_caller(self.service, self.http)
         self.draft.caller = caller
         if self.route.scope not in caller.scopes:
@@ -228,6 +230,8 @@ class Route:
     """The body that it reads."""
     style: Style = "openai"
     """Whose words errors are in."""
+    is_local: bool = False
+    """Whether it is for commands of this machine alone, on the Unix socket."""
 
     def mount(self, app: FastAPI, service: Service) -> None:
         """Let an app answer at this address."""
@@ -244,6 +248,7 @@ class Route:
             response_model=None,
             name=f"{self.method} {self.path}",
             openapi_extra=self._described(),
+            include_in_schema=not self.is_local,
         )
 
     def _described(self) -> dict[str, Any]:
@@ -276,8 +281,8 @@ def _explain(exchange: Exchange, error: Exception) -> Problem:
     """What the client is told; what the service's own log should say goes there."""
     problem = explain_failure(error)
     if problem.status >= 500:
-        hidden = None if isinstance(error, Problem) else error
-        _log.error("%s: %s", exchange.draft.route, hidden or problem.message, exc_info=hidden)
+        cause = problem.cause
+        _log.error("%s: %s", exchange.draft.route, cause or problem.message, exc_info=cause)
     return problem
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from modelyard.answering.request import (
@@ -16,8 +16,8 @@ from modelyard.answering.request import (
 )
 from modelyard.core.errors import InvalidInput, ModelyardError
 
-Style = Literal["openai", "anthropic"]
-"""Whose API a route speaks."""
+Style = Literal["openai", "anthropic", "local"]
+"""Whose API a route speaks; local: the commands of this machine, which are told everything."""
 
 CLIENT_GONE = 499
 """The status of a request whose client did not wait for its answer, as nginx writes it."""
@@ -49,9 +49,13 @@ class Problem(Exception):
     """The field of the body that is at fault."""
     retry_after_s: float | None = None
     """Seconds after which the same request may succeed."""
+    cause: Exception | None = field(default=None, repr=False)
+    """What went wrong, for the log and for commands of this machine."""
 
     def body(self, style: Style) -> dict[str, Any]:
         """The JSON body, as the clients of an API read it."""
+        if style == "local":
+            return {"error": _whole(self.cause or self)}
         ours, theirs = _TYPES.get(self.status, _TYPES[500])
         if style == "anthropic":
             return {"type": "error", "error": {"type": theirs, "message": self.message}}
@@ -78,10 +82,35 @@ def no_such_model(name: str) -> Problem:
     )
 
 
+def _whole(error: Exception) -> dict[str, Any]:
+    """An error with all that a command shows of it."""
+    if isinstance(error, Problem):
+        exit_code = InvalidInput.exit_code if error.status == 400 else ModelyardError.exit_code
+        return {"kind": "", "message": error.message, "exit_code": exit_code}
+    if not isinstance(error, ModelyardError):
+        return {"kind": "", "message": "the service made a mistake", "exit_code": 1}
+    found: dict[str, Any] = {
+        "kind": type(error).__name__,
+        "message": error.message,
+        "where": error.where,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
+    if isinstance(error, AnswerFailed):
+        found["answer_id"] = error.answer_id
+        found["attempts"] = [asdict(attempt) for attempt in error.attempts]
+        found["left_out"] = [asdict(left_out) for left_out in error.left_out]
+    return found
+
+
 def explain_failure(error: Exception) -> Problem:
     """What a client is told of an error of the library; the log of the service has all of it."""
     if isinstance(error, Problem):
         return error
+    return replace(_explained(error), cause=error)
+
+
+def _explained(error: Exception) -> Problem:
     if isinstance(error, OverLimit):
         waits = error.wait_s is not None
         code = "rate_limit_exceeded" if waits else "insufficient_quota"

@@ -19,6 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.files import make_folder
 from modelyard.serving.connections import LocalProtocol, Server, TimedProtocol
 from modelyard.serving.gate import Gate
 from modelyard.serving.service import Service
@@ -67,12 +68,13 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def listen_locally(path: Path, *, mode: int) -> socket.socket:
+def listen_locally(path: Path, *, mode: int = 0o600) -> socket.socket:
     """A Unix socket at a path, in the place of one that a killed service left there.
 
     Call it under the lock of the service: who holds that knows that nobody listens.
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    make_folder(path.parent)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(FileNotFoundError):
