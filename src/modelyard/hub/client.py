@@ -62,8 +62,9 @@ def asking_hub(page: str, revision: str) -> Iterator[str]:
     try:
         with disk_errors(hub_cache_folder()):
             yield endpoint
-    except (OSError, ValueError, httpx2.HTTPError) as error:
-        # The client says "not found locally" and keeps why it is not found there as the cause.
+    except (OSError, ValueError, RuntimeError, httpx2.HTTPError) as error:
+        # The client says "not found locally" and keeps why it is not found there as the cause; an
+        # upload that fails is a RuntimeError, of it and of hf_xet.
         cause = error if isinstance(error, HfHubHTTPError) else error.__cause__ or error
         hint: str | None = None
         match cause:
@@ -76,7 +77,10 @@ def asking_hub(page: str, revision: str) -> Iterator[str]:
             case RevisionNotFoundError():
                 reason = f"{address} has no revision {revision}"
             case HfHubHTTPError():
-                reason = f"{address} answered with HTTP {cause.response.status_code}"
+                status = cause.response.status_code
+                reason = f"{address} answered with HTTP {status}"
+                if status in (401, 403):
+                    hint = f"this token may not do that: {login}"
             case _:
                 said = next(iter(str(cause).splitlines()), "") or type(cause).__name__
                 reason = f"{endpoint} could not be reached, or closed the connection: {said}"

@@ -78,7 +78,7 @@ def plan_push(
     Raises VersionTaken when another version has its number, DamagedVersion when it is not intact or
     must not be stored in a registry.
     """
-    local = _as_remote(version)
+    local = as_remote(version)
     if registry is not None and not registry.is_there():
         registry = None
     there = _known(registry, local, force) if registry else None
@@ -180,7 +180,7 @@ def _whole_copy(registry: Registry, entry: FileEntry, retired: frozenset[str]) -
     return None
 
 
-def _as_remote(version: AdapterVersion) -> RemoteVersion:
+def as_remote(version: AdapterVersion) -> RemoteVersion:
     """The version as the registry will hold it. Raises DamagedVersion when no registry may."""
     path = version.path / MANIFEST_NAME
     if problems := list(manifest_problems(version.manifest, version.adapter, version.number)):

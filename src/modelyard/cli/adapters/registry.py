@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,13 @@ from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted, megabytes
 from modelyard.records.provenance import Origin
+
+if TYPE_CHECKING:
+    from modelyard.adapters.registry.push import Push
+    from modelyard.adapters.registry.record import RemoteVersion
+    from modelyard.adapters.registry.registry import Registry
+    from modelyard.adapters.versions import AdapterVersion
+    from modelyard.core.layout import Project
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +106,8 @@ Remote = Annotated[
     str,
     typer.Argument(
         metavar="REMOTE",
-        help="Where the registry is: file:///FOLDER, s3://BUCKET/PREFIX, gs://, az://.",
+        help="Where the registry is: file:///FOLDER, s3://BUCKET/PREFIX, gs://, az://; push and "
+        "pull also take hf://OWNER/NAME.",
     ),
 ]
 
@@ -142,37 +150,32 @@ def push(
     pushes the active version, which becomes the one that `models adapters pull NAME` fetches.
     Credentials come from the environment: AWS_*, GOOGLE_*, AZURE_STORAGE_*.
 
+    To a repository of the Hugging Face hub, made private if there is none, it is one commit on main
+    and the tag v3; PEFT loads it from there. The token is that of `hf auth login`, or HF_TOKEN.
+
     \b
     models adapters push techcorp-demo s3://models/registry
+    models adapters push techcorp-demo@3 hf://techcorp/demo
     models adapters push techcorp-demo@3 file:///srv/registry --dry-run
     """
-    from urllib.parse import unquote, urlsplit
-
-    from modelyard.adapters.export import require_outside
-    from modelyard.adapters.registry.push import plan_push, push_version
-    from modelyard.adapters.registry.registry import open_registry
+    from modelyard.adapters.registry.hub import SCHEME, push_to_hub
     from modelyard.adapters.versions import resolve_version
 
     project = find_project()
     version = resolve_version(project, adapter)
-    active = "@" not in adapter
-    parts = urlsplit(remote)
-    if parts.scheme == "file":
-        require_outside(project, Path(unquote(parts.path)))
-    registry = open_registry(remote, make=not dry_run, single_writer=single_writer)
-    with ending_at_once(), showing_progress() as progress:
-        if dry_run or registry is None:
-            done = plan_push(project, registry, version, active=active, force=force)
-        else:
-            done = push_version(
-                project,
-                version,
-                registry,
-                progress=progress,
-                active=active,
-                force=force,
-                wait_s=wait,
+    if remote.startswith(SCHEME):
+        if force or single_writer:
+            raise InvalidInput(
+                f"{'--force' if force else '--single-writer'} is for registries, and the hub "
+                "needs none",
+                hint="leave it out",
             )
+        with ending_at_once(), showing_progress() as progress:
+            done = push_to_hub(project, version, remote, progress=progress, dry_run=dry_run)
+    else:
+        done = _push_to_registry(
+            project, version, remote, "@" not in adapter, force, single_writer, wait, dry_run
+        )
     if as_json:
         print_json(
             Pushed(
@@ -212,6 +215,56 @@ def push(
     _print_figures(len(done.figures))
 
 
+def _push_to_registry(
+    project: Project,
+    version: AdapterVersion,
+    remote: str,
+    active: bool,
+    force: bool,
+    single_writer: bool,
+    wait_s: float,
+    dry_run: bool,
+) -> Push:
+    from urllib.parse import unquote, urlsplit
+
+    from modelyard.adapters.export import require_outside
+    from modelyard.adapters.registry.push import plan_push, push_version
+    from modelyard.adapters.registry.registry import open_registry
+
+    parts = urlsplit(remote)
+    if parts.scheme == "file":
+        require_outside(project, Path(unquote(parts.path)))
+    registry = open_registry(remote, make=not dry_run, single_writer=single_writer)
+    with ending_at_once(), showing_progress() as progress:
+        if dry_run or registry is None:
+            return plan_push(project, registry, version, active=active, force=force)
+        return push_version(
+            project,
+            version,
+            registry,
+            progress=progress,
+            active=active,
+            force=force,
+            wait_s=wait_s,
+        )
+
+
+@contextmanager
+def _remote_version(reference: str, remote: str) -> Iterator[tuple[Registry, RemoteVersion]]:
+    """The version that a reference means in a registry or in a repository of the hub."""
+    from modelyard.adapters.registry.hub import SCHEME, hub_registry
+    from modelyard.adapters.registry.registry import find_remote_version, open_registry
+
+    if remote.startswith(SCHEME):
+        with hub_registry(reference, remote) as found:
+            yield found
+        return
+    registry = open_registry(remote)
+    if registry is None:
+        raise InvalidInput("there is no such folder", where=remote)
+    yield registry, find_remote_version(registry, reference)
+
+
 def _print_figures(number: int) -> None:
     if number:
         print_text(f"  with {counted(number, 'evaluation')} recorded since it was registered")
@@ -240,16 +293,16 @@ def pull(
     \b
     models adapters pull techcorp-demo s3://models/registry
     models adapters pull techcorp-demo@3 file:///srv/registry --dry-run
+    models adapters pull techcorp-demo@3 hf://techcorp/demo
     """
     from modelyard.adapters.registry.pull import plan_pull, pull_version
-    from modelyard.adapters.registry.registry import find_remote_version, open_registry
 
     project = find_project()
-    registry = open_registry(remote)
-    if registry is None:
-        raise InvalidInput("there is no such folder", where=remote)
-    with ending_at_once(), showing_progress() as progress:
-        version = find_remote_version(registry, adapter)
+    with (
+        ending_at_once(),
+        showing_progress() as progress,
+        _remote_version(adapter, remote) as (registry, version),
+    ):
         if dry_run:
             done = plan_pull(project, registry, version, progress)
         else:
