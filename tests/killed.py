@@ -36,6 +36,9 @@ _COUNTED = {
 _ENDED, _FAILED, _BROKE = 0, 7, 1
 _COUNT = struct.Struct("q")
 
+_SPREAD = 8
+"""About how many calls of a long job `make test` cuts off."""
+
 # `make soak` multiplies by ten: see docs/reliability.md.
 SOAK = int(os.environ.get("MODELYARD_SOAK", "1"))
 
@@ -67,14 +70,16 @@ def interruptions(
 
 
 def _cut_at(calls: int, how: str) -> list[int]:
-    """Every call in `make soak`; else the first and last three, and one of each ten.
+    """Every call in `make soak`; else the first and last two, and `_SPREAD` that lie between.
 
     The choice is always the same for one count of calls, and another for "kill" than for "fail".
     """
-    each = max(1, 10 // SOAK)
+    if SOAK >= 10:
+        return list(range(1, calls + 1))
+    each = max(10 // SOAK, calls // (_SPREAD * SOAK))
     chance = random.Random(how)
     spread = {first + chance.randrange(each) for first in range(1, calls + 1, each)}
-    ends = {1, 2, 3, calls - 2, calls - 1, calls}
+    ends = {1, 2, calls - 1, calls}
     return sorted(number for number in spread | ends if 1 <= number <= calls)
 
 

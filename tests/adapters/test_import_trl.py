@@ -42,7 +42,7 @@ def test_what_trl_sft_leaves_is_adopted_and_changes_the_base(
     }
     command = [part for name, value in options.items() for part in (f"--{name}", str(value))]
     ended = subprocess.run(
-        [str(Path(sys.executable).parent / "trl"), "sft", "--use_peft", *command],
+        [sys.executable, "-m", "trl.scripts.sft", "--use_peft", *command],  # what it starts
         env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

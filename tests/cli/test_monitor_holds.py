@@ -36,7 +36,7 @@ from small_disk import mounted_disk
 from traffic_samples import numbered
 
 Models = Callable[..., int]
-WRITERS, SECONDS, KILLS = 32, min(10.0, 1.0 * SOAK), 20 * SOAK
+WRITERS, SECONDS, KILLS = 32, min(10.0, 1.0 * SOAK), 10 if SOAK == 1 else 20 * SOAK
 NOW = 1_800_000_000_000 // 3_600_000 * 3_600_000 + 1_000_000
 MINUTE = 60_000
 HOUR = 60 * MINUTE

@@ -65,7 +65,8 @@ def test_no_part_of_a_token_in_a_config_is_shown(
     for number, token in enumerate(tokens.values()):
         text = config_with(PLACES[where](json.dumps(token)))
         (folder / f"model_{number}_config.yaml").write_text(text)
-    for form in ("text", "json", "sarif"):
+    other = "json" if list(PLACES).index(where) % 2 else "sarif"
+    for form in ("text", other):
         models("validate-config", "--format", form)
         printed = capsys.readouterr()
         assert "model_0_config" in printed.out

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 from jsonschema.exceptions import SchemaError
 
+from killed import SOAK
 from modelyard.configs.checking.json_schema import _KEYWORDS, check_json_schema
 
 VALUES = st.recursive(
@@ -36,7 +37,7 @@ def is_refused_by_jsonschema(schema: Any) -> bool:
     return False
 
 
-@settings(derandomize=True, max_examples=1500, deadline=None, database=None)
+@settings(derandomize=True, max_examples=500 if SOAK == 1 else 1500, deadline=None, database=None)
 @given(schema=SCHEMAS)
 def test_what_jsonschema_refuses_is_refused_in_the_quick_check_too(schema: Any) -> None:
     if is_refused_by_jsonschema(schema):

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +66,19 @@ class Configs:
 
     documents: Mapping[str, Document]
     running: RunningConfigs
+    built: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def effective(self, domain: str, snapshot: Snapshot | None = None) -> dict[str, Any]:
         """Each effective setting by its dotted key."""
         place = self.running.environment
         found = build_effective(snapshot or self.running.snapshot, place, 0, domain)
         return {dotted(value.path): value.parsed for value in effective_values(found)}
+
+    def as_they_run(self, domain: str) -> dict[str, Any]:
+        """The effective settings of the configs themselves, built once for each domain."""
+        if domain not in self.built:
+            self.built[domain] = self.effective(domain)
+        return self.built[domain]
 
     def path_at(self, where: str) -> tuple[str, KeyPath]:
         """The config, and the key path in its file, that are written at `file:line:col`."""
@@ -108,7 +115,7 @@ class Configs:
     def decides(self, where: str, key: str, domain: str) -> bool:
         """Whether some other value at that place changes an effective setting."""
         label, path = self.path_at(where)
-        before = self.effective(domain).get(key)
+        before = self.as_they_run(domain).get(key)
         for snapshot in self.changed_at(label, path, domain):
             try:
                 if self.effective(domain, snapshot).get(key) != before:

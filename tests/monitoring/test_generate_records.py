@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -54,14 +55,23 @@ def test_an_answer_is_recorded_with_what_it_took(
     assert second.answer_id != first.answer_id
 
 
-def test_an_answer_that_is_interrupted_is_recorded_as_that(project: Project) -> None:
+def test_an_answer_that_is_interrupted_ends_in_order_and_is_recorded_as_that(
+    project: Project,
+) -> None:
     words = [sys.executable, "-m", "modelyard", *GENERATE[:3], "--max-new-tokens", "400", "hello"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert process.stdout
-        process.stdout.read(1)
-        process.send_signal(signal.SIGINT)
-        process.stdout.read()
-    assert process.returncode == 130
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout
+    assert process.stdout.read(1)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr.splitlines()[-1]) == (130, "interrupted")
+    assert "exception" not in stderr
     (sample,) = read_samples(project)
     assert sample.outcome == "interrupted"
     assert sample.output_tokens is not None

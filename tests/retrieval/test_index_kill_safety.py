@@ -32,7 +32,7 @@ from modelyard.retrieval.index_file import connect_index, open_index
 from modelyard.retrieval.search import Searcher
 from toy_encoder import ToyEncoders
 
-KILLS = 10 * SOAK
+KILLS = 5 if SOAK == 1 else 10 * SOAK
 
 
 @pytest.fixture

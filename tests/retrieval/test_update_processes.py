@@ -122,7 +122,9 @@ def test_the_command_killed_at_random_moments_is_completed_by_the_next(docs: Doc
     print(f"killed {killed} of {serial} commands before their end")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.soak)]
+)
 def test_an_interrupted_command_leaves_the_old_index_and_says_so(
     docs: Docs, number: signal.Signals
 ) -> None:

@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from training_runs import arguments, cut_off, flowers_spec, run_here, start_process
 
-from modelyard.adapters.versions import list_versions
+from killed import SOAK
+from modelyard.adapters.versions import AdapterVersion, list_versions
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.training.experiment import list_checkpoints
 from modelyard.training.run import fine_tune
 
 # `make soak` multiplies by ten: see docs/reliability.md.
-KILLS = 3 * int(os.environ.get("MODELYARD_SOAK", "1"))
+KILLS = 2 if SOAK == 1 else 3 * SOAK
 LONGER = ("schedule.epochs=10", "lora.dropout=0.1")
 
 
-def weights_of(project: Project, adapter: str) -> dict[str, torch.Tensor]:
-    return load_file(project.adapter_version(adapter, 1) / "adapter_model.safetensors")
+def in_soak(number: signal.Signals) -> Any:
+    """A signal that `make test` leaves to the other test: one handler takes both."""
+    return pytest.param(number, marks=pytest.mark.soak)
 
 
-def largest_difference(project: Project, one: str, other: str) -> float:
-    first, second = weights_of(project, one), weights_of(project, other)
-    assert first.keys() == second.keys()
-    return max(float((first[name] - second[name]).abs().max()) for name in first)
+@pytest.fixture(scope="module")
+def kept_weights() -> dict[str, torch.Tensor]:
+    """The weights that the first `whole` found, for the next."""
+    return {}
 
 
-def uninterrupted(project: Project) -> None:
-    ended = run_here(*arguments("--adapter", "whole", settings=LONGER))
-    assert ended.returncode == 0, ended.stderr
+@pytest.fixture
+def whole(flowers: Project, kept_weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights of a run that nothing interrupts."""
+    if not kept_weights:
+        ended = run_here(*arguments("--adapter", "whole", settings=LONGER))
+        assert ended.returncode == 0, ended.stderr
+        kept_weights.update(weights_of(list_versions(flowers, "whole")[-1]))
+    return kept_weights
+
+
+def weights_of(version: AdapterVersion) -> dict[str, torch.Tensor]:
+    return load_file(version.path / "adapter_model.safetensors")
+
+
+def largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
 def wait_for_step(project: Project, experiment: str, step: int) -> None:
@@ -49,11 +65,10 @@ def wait_for_step(project: Project, experiment: str, step: int) -> None:
     raise AssertionError(f"{experiment} never came to step {step}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, in_soak(signal.SIGINT)])
 def test_a_signal_saves_a_checkpoint_and_the_same_command_goes_on(
-    flowers: Project, number: signal.Signals
+    flowers: Project, whole: dict[str, torch.Tensor], number: signal.Signals
 ) -> None:
-    uninterrupted(flowers)
     command = arguments("--adapter", "stopped", settings=LONGER)
     process = start_process(*command)
     wait_for_step(flowers, "stopped", 3)
@@ -66,10 +81,10 @@ def test_a_signal_saves_a_checkpoint_and_the_same_command_goes_on(
     ended = run_here(*command)
     assert ended.returncode == 0, ended.stderr
     assert "go on after step" in ended.stderr
-    assert largest_difference(flowers, "whole", "stopped") == 0.0
+    assert largest_difference(whole, weights_of(list_versions(flowers, "stopped")[-1])) == 0.0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGINT, in_soak(signal.SIGTERM)])
 def test_a_signal_after_training_stops_at_once_and_promotes_nothing(
     flowers: Project, number: signal.Signals
 ) -> None:
@@ -90,8 +105,9 @@ def test_a_signal_after_training_stops_at_once_and_promotes_nothing(
     assert "train: " not in ended.stderr
 
 
-def test_a_run_killed_at_random_moments_ends_with_the_same_weights(flowers: Project) -> None:
-    uninterrupted(flowers)
+def test_a_run_killed_at_random_moments_ends_with_the_same_weights(
+    flowers: Project, whole: dict[str, torch.Tensor]
+) -> None:
     command = arguments("--adapter", "killed", settings=LONGER)
     chance = random.Random(4)
     began = time.monotonic()
@@ -113,12 +129,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(flowers: Proj
                 json.loads(line)
     ended = run_here(*command)
     assert ended.returncode == 0, ended.stderr
-    newest = list_versions(flowers, "killed")[-1]
-    found = load_file(newest.path / "adapter_model.safetensors")
-    difference = max(
-        float((found[name] - item).abs().max())
-        for name, item in weights_of(flowers, "whole").items()
-    )
+    difference = largest_difference(whole, weights_of(list_versions(flowers, "killed")[-1]))
     print(f"{KILLS} kills, largest difference of a weight {difference}")
     assert difference == 0.0
 

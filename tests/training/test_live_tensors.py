@@ -94,7 +94,17 @@ CASES: dict[str, tuple[dict[str, Any], str, KernelPath, list[int]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
+IN_SOAK = (
+    *("fp32, long rows, in blocks", "fp32, one long row", "DoRA, fp32"),
+    *("recomputed, long rows", "stock, one row"),
+)
+"""Of which others show each half."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.soak] * (case in IN_SOAK)) for case in CASES],
+)
 def test_the_counted_tensors_are_those_that_live(
     case: str, base: LocalBase, tmp_path: Path
 ) -> None:

@@ -28,7 +28,7 @@ from s3_server import BUCKET, serving_guarded_s3
 
 # `make soak` multiplies by ten: see docs/reliability.md.
 SOAK = int(os.environ.get("MODELYARD_SOAK", "1"))
-KILLS = 6 * SOAK
+KILLS = 3 if SOAK == 1 else 6 * SOAK
 ROUNDS = 6 * SOAK
 
 TESTS = Path(__file__).parent
