@@ -82,6 +82,8 @@ def repository_around(folder: Path) -> Path:
 
 def without_dots(path: Path) -> Path:
     """The path, absolute and without `..`; with them where links make them mean something else."""
+    if ".." not in path.parts:
+        return path.absolute()
     plain = Path(os.path.normpath(path.absolute()))
     try:
         return plain if plain.parent.samefile(path.parent) else path.absolute()

@@ -54,7 +54,9 @@ def check(group: EmbeddingGroup, name: str, view: EnvironmentView) -> Iterator[D
                 hint="take an encoder for both, such as a CLIP model from the hub",
             )
     for domain, rules in group.domains.items():
-        yield from _check_domain(rules, ("domains", domain), encoder, view)
+        yield from _check_domain(rules, ("domains", domain), encoder)
+    if view.has_project:
+        yield from _check_files(group, view)
     if group.search is not None:
         yield from _check_search(group.search, view)
 
@@ -144,7 +146,7 @@ def _check_wheel(encoder: Encoder) -> Iterator[Diagnostic]:
 
 
 def _check_domain(
-    domain: IndexSettings, path: KeyPath, encoder: Encoder | None, view: EnvironmentView
+    domain: IndexSettings, path: KeyPath, encoder: Encoder | None
 ) -> Iterator[Diagnostic]:
     name = path[-1]
     if encoder is not None and domain.chunk_tokens > encoder.max_tokens:
@@ -165,12 +167,24 @@ def _check_domain(
     for key in ("sources", "exclude", "rank_below"):
         for place, glob in enumerate(getattr(domain, key)):
             yield from _check_glob(glob, (*path, key, place))
-    if domain.sources and view.has_project and not _finds_any(domain.sources, view):
+
+
+def _check_files(group: EmbeddingGroup, view: EnvironmentView) -> Iterator[Diagnostic]:
+    """The domains for which there is no file: in a new project many wait for the same thing."""
+    empty = [
+        name
+        for name, domain in group.domains.items()
+        if domain.sources and not _finds_any(domain.sources, view)
+    ]
+    if empty:
+        named = f"{', '.join(empty[:-1])} and {empty[-1]}" if empty[1:] else empty[0]
+        would_be = "their indexes are" if empty[1:] else "its index is"
         yield warning(
-            (*path, "sources"),
+            ("domains", empty[0], "sources"),
             "no-files",
-            f"'sources' of {name} find no file in this project, so that its index would be empty",
-            hint="globs start at the project's root",
+            f"'sources' of {named} find no file in this project, so that {would_be} empty",
+            hint="globs start at the project's root: write where your files are, or leave it out "
+            "until there are some",
         )
 
 
