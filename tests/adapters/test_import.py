@@ -47,7 +47,7 @@ def test_what_plain_peft_saved_becomes_a_version(
     assert (version.path / weights).read_bytes() == (saved_adapter / weights).read_bytes()
     assert verify_version(project, version, tiny_base) == []
     check_adapter_files(version.path, tiny_base)
-    assert {stat.S_IMODE(path.stat().st_mode) for path in version.path.iterdir()} == {0o440}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in version.path.iterdir()} == {0o400}
 
 
 def test_what_the_files_do_not_say_is_recorded_as_unknown(

@@ -48,8 +48,8 @@ def test_a_version_holds_its_files_and_their_hashes(
 def test_a_version_is_read_only_and_closed_to_others(register: Register) -> None:
     version = register("run-1")
     for path in version.path.iterdir():
-        assert stat.S_IMODE(path.stat().st_mode) == 0o440, path
-    assert stat.S_IMODE(version.path.stat().st_mode) == 0o750
+        assert stat.S_IMODE(path.stat().st_mode) == 0o400, path
+    assert stat.S_IMODE(version.path.stat().st_mode) == 0o700
 
 
 def test_versions_are_numbered_one_after_the_other(

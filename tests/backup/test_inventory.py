@@ -39,6 +39,7 @@ PLACES: dict[str, tuple[tuple[Any, ...], str]] = {
     "former_search_index": (("x", "y"), "include_embeddings"),
     "search_indexes": ((), "include_embeddings"),
     "local_state": ((), ALWAYS),
+    "project_file": ((), ALWAYS),
     "state_db": ((), ALWAYS),
     "traffic_db": ((), "include_telemetry"),
     "audit_log": ((), ALWAYS),
@@ -60,7 +61,8 @@ PLACES: dict[str, tuple[tuple[Any, ...], str]] = {
     "versions_lock": ((), NEVER),
     "lock": (("x", "y"), NEVER),
 }
-NO_PLACES = {"root", "written_path", "show", "contain"}
+NO_PLACES = {"root", "folders", "is_in_version", "is_confidential"}
+NO_PLACES |= {"written_path", "show", "contain"}
 OPTIONS = ("include_datasets", "include_experiments", "include_embeddings", "include_telemetry")
 
 

@@ -35,7 +35,7 @@ def test_json_has_the_documented_shape(
 ) -> None:
     assert models_here("init", "y", "--json", "--dry-run") == 0
     value = json.loads(capsys.readouterr().out)
-    assert set(value) == {"project", "dry_run", "written", "kept"}
+    assert set(value) == {"project", "dry_run", "written", "kept", "sharing"}
     assert value["dry_run"] is True and value["kept"] == []
     assert not Path("y").exists()
 

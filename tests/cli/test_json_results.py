@@ -36,6 +36,7 @@ FUNCTIONS = {
 CONFIG_LINES = """
 doctor
 init another
+project sharing group --dry-run
 feedback add --prompt "Who leads sales?" --answer Ann. --rating good
 feedback list
 feedback withdraw 1 --dry-run

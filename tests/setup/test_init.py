@@ -87,7 +87,7 @@ def test_a_file_that_exists_is_kept_and_the_rest_is_written(tmp_path: Path) -> N
     assert outcome.kept == ("README.md", "datasets/README.md")
     assert (tmp_path / "README.md").read_text() == "mine"
     assert (tmp_path / "datasets" / "README.md").readlink() == Path("nowhere")
-    assert set(outcome.written) | set(outcome.kept) == set(load_starter())
+    assert set(outcome.written) | set(outcome.kept) == {*load_starter(), ".models/project.yaml"}
 
 
 def test_a_dry_run_writes_nothing_and_says_what_would_be(tmp_path: Path) -> None:

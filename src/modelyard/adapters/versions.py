@@ -7,6 +7,7 @@ know what the files of a version mean.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -34,9 +35,6 @@ from modelyard.records.modelref import ModelRef, version_number
 from modelyard.records.provenance import Provenance
 
 CARD_NAME = "TRAINING_INFO.md"
-
-_FILE_MODE = 0o440
-_FOLDER_MODE = 0o750
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,9 +317,8 @@ def _read_only_folder(final: Path) -> Iterator[Path]:
     with staged_folder(final) as staged:
         yield staged
         with disk_errors(staged):
-            staged.chmod(_FOLDER_MODE)
             for path in staged.rglob("*"):
-                path.chmod(_FOLDER_MODE if path.is_dir() else _FILE_MODE)
+                path.chmod(stat.S_IRWXU if path.is_dir() else stat.S_IRUSR)
 
 
 def adapter_lock(project: Project, adapter: str, *, wait_s: float) -> AbstractContextManager[None]:

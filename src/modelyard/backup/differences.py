@@ -137,7 +137,10 @@ def _reason_to_keep(
 ) -> str | None:
     """Why what is there stays; None when the item is put back."""
     place = project.root / path
-    own = (project.restores, project.restoring, project.backups, project.lock("x", "x").parent)
+    own = (
+        *(project.restores, project.restoring, project.backups),
+        *(project.lock("x", "x").parent, project.project_file),
+    )
     if any(place == each or each in place.parents for each in own):
         return "it belongs to this project and not to a snapshot"
     if place == project.recorded_prompts:
@@ -178,7 +181,8 @@ def _is_same_item(place: Path, item: Item) -> bool:
         return (
             stat.S_ISREG(status.st_mode)
             and status.st_size == item.size
-            and stat.S_IMODE(status.st_mode) == item.mode & 0o777
+            # What others may do follows from the sharing of the project, now as then.
+            and status.st_mode & stat.S_IRWXU == item.mode & stat.S_IRWXU
             and sha256_file(place) == item.sha256
         )
     except OSError:  # it is not there, or cannot be read

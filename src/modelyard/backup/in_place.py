@@ -36,7 +36,7 @@ from modelyard.backup.swap import (
 from modelyard.core.clock import utc_now
 from modelyard.core.database import DatabaseDamaged
 from modelyard.core.errors import InvalidInput, NoData
-from modelyard.core.files import disk_errors, make_folder, sweep_staging
+from modelyard.core.files import disk_errors, follow_sharing, make_folder, sweep_staging
 from modelyard.core.forgotten import Forgotten, load_forgotten
 from modelyard.core.layout import Project
 from modelyard.core.os_errors import CANNOT_WRITE
@@ -111,6 +111,7 @@ def restore_in_place(
             with _staging(project, plan, staged) as home:
                 stage_items(home / NEW, staged, reader, progress, snapshot)
                 _prepare_databases(home, snapshot, forgotten)
+                follow_sharing(home / NEW, project.root)
                 commit(project, plan, wait_s=wait_s)
     return _result(project, plan, found, dry_run=dry_run)
 

@@ -34,6 +34,7 @@ from modelyard.backup.manifest import SNAPSHOT_ID, Snapshot, parse_snapshot, sna
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData, did_you_mean
 from modelyard.core.files import disk_errors, make_folder
 from modelyard.core.layout import Project
+from modelyard.core.sharing import shared_at
 from modelyard.stores.store import CREATING_PREFIX, ObjectStore, StoreFailed, open_store
 
 LATEST = "latest"
@@ -326,11 +327,16 @@ def _folder_of(url: str) -> Path | None:
 
 
 def _make_private_folder(url: str) -> None:
-    """A new folder is its owner's alone, since files of that kind are in its packs."""
+    """A new folder is its owner's alone, since files of that kind are in its packs.
+
+    In a project it is also of those who may change the project.
+    """
     folder = _folder_of(url)
     if folder is not None and not folder.exists():
         with disk_errors(folder):
             make_folder(folder)
+            if shared_at(folder) is not None:
+                return
             try:
                 folder.chmod(0o700)
             except OSError as error:

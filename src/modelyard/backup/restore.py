@@ -89,7 +89,7 @@ def restore_to(
     if not dry_run:
         with disk_errors(folder), staged_beside(folder) as staged:
             stage_items(staged, chosen, reader, progress, snapshot)
-            staged.chmod(snapshot.root.mode & 0o777)
+            staged.chmod(snapshot.root.mode & 0o3777)
             staged.rename(folder)
             sync_path(folder.parent)
     return Restored(

@@ -27,6 +27,8 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.files import (
     disk_errors,
     exclusive_lock,
+    make_file,
+    make_folder,
     replace_link,
     sync_path,
     write_json,
@@ -202,15 +204,15 @@ def _folders_of_moves(project: Project, plan: Plan, kept: Path) -> list[Path]:
 
 
 def _move(place: Path, to: Path, *, like: Path) -> None:
-    """Move a file, link or folder; missing parents get the modes of those below `like`."""
+    """Move a file, link or folder; missing parents get the times of those below `like`."""
     missing = [parent for parent in to.parents if not parent.exists()]
-    for parent in reversed(missing):
-        parent.mkdir()
+    make_folder(to.parent)
     before = place.parent
     for parent in to.parents:
         if parent not in missing or before == like:
             break
-        shutil.copystat(before, parent)
+        status = before.stat()
+        os.utime(parent, ns=(status.st_atime_ns, status.st_mtime_ns))
         before = before.parent
     place.rename(to)
 
@@ -267,16 +269,16 @@ def _merge_state(project: Project, plan: Plan, source: Path, kept: Path) -> None
 def _keep_copy(project: Project, kept: Path) -> None:
     """Keep state.db as it is, among what is replaced. Nobody can change it meanwhile."""
     old = Project(kept).state_db
-    old.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(old.parent)
     unfinished = old.with_name(f"{old.name}.unfinished")
     unfinished.unlink(missing_ok=True)
+    make_file(unfinished)
     address = f"{project.state_db.absolute().as_uri()}?mode=ro"
     with (
         closing(sqlite3.connect(address, uri=True)) as there,
         closing(sqlite3.connect(unfinished)) as copy,
     ):
         there.backup(copy)
-    unfinished.chmod(stat.S_IMODE(project.state_db.stat().st_mode))
     unfinished.rename(old)
 
 

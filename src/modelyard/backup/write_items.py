@@ -81,7 +81,7 @@ def write_items(
     # A folder changes when something is made in it; and its mode may forbid that.
     for item in reversed(folders):
         path = root / item.path
-        path.chmod(item.mode & 0o1777)
+        path.chmod(item.mode & 0o3777)
         os.utime(path, ns=(item.mtime_ns, item.mtime_ns))
 
 

@@ -94,6 +94,7 @@ CHANGES = frozenset(
         "org:forget",
         "prepare_data:prepare_data",
         "restore:restore",
+        "sharing:sharing",
         "schedule:install",
         "schedule:remove",
         "serve:serve",

@@ -125,6 +125,10 @@ GROUPS = {
             "withdraw": "feedback_list:withdraw",
         },
     ),
+    "project": (
+        "The project itself.",
+        {"sharing": "sharing:sharing"},
+    ),
     "org": (
         "Organisations: what the project holds of one.",
         {"forget": "org:forget"},
@@ -306,12 +310,15 @@ def _choose_project(
         typer.Option(
             "--project",
             metavar="DIR",
+            readable=False,  # a refusal is told like any other
             help="The project to work in. Default: the one the current folder lies in.",
             envvar="MODELS_PROJECT",
         ),
     ] = None,
     # The project's former name, for scripts that still use it.
-    yard: Annotated[Path | None, typer.Option("--yard", envvar="MODELS_YARD", hidden=True)] = None,
+    yard: Annotated[
+        Path | None, typer.Option("--yard", envvar="MODELS_YARD", readable=False, hidden=True)
+    ] = None,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
@@ -399,6 +406,7 @@ def _settle_stdout() -> None:
 
 def _write_traceback() -> str:
     """Keep the traceback of a bug in the project's logs, else in the cache's; returns its path."""
+    from modelyard.core.files import write_atomic
     from modelyard.core.layout import cache_folder, find_project
 
     try:
@@ -407,9 +415,8 @@ def _write_traceback() -> str:
         folder = cache_folder() / "logs"
     path = folder / f"bug-{utc_now().replace(':', '')}-{os.getpid()}.txt"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"modelyard {__version__}\n{traceback.format_exc()}")
-    except OSError:
+        write_atomic(path, f"modelyard {__version__}\n{traceback.format_exc()}")
+    except (ModelyardError, OSError):
         return f"no file (cannot write {path}):\n{traceback.format_exc()}"
     return str(path)
 

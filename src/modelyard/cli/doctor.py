@@ -66,6 +66,11 @@ def _print(diagnosis: Diagnosis) -> None:
                 for found in diagnosis.file_systems
             ],
         )
+    if state := diagnosis.sharing:
+        print_title("Sharing")
+        whose = "" if state.sharing == "private" else f" · group {state.group}"
+        print_text(f"{state.sharing}{whose}")
+        print_text()
     if diagnosis.bases:
         print_title(f"Base models of {diagnosis.project.root if diagnosis.project else ''}")
         print_table(

@@ -84,6 +84,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "adapters.import_:import_adapter": (_one("cli.adapters.import_:Imported"),),
     "adapters.export:export": (_one("cli.adapters.export:ExportResult"),),
     "doctor:doctor": (_one("setup.doctor:DoctorResult"),),
+    "sharing:sharing": (_one("setup.share:SharingChange"),),
     "init:init": (_one("cli.init:InitResult"),),
     "prepare_data:prepare_data": (_one("chatdata.prepared_result:PreparedResult"),),
     "evaluate:evaluate": (

@@ -196,7 +196,7 @@ def _print_units(schedule: Schedule) -> None:
 
 
 def _install_lines(schedule: Schedule, dry_run: bool) -> bool:
-    from modelyard.schedule.crontab import change_crontab, lines_of, read_crontab
+    from modelyard.schedule.crontab import change_crontab, lines_of, make_job_files, read_crontab
     from modelyard.schedule.surroundings import owner_of
 
     project = schedule.around.project
@@ -206,6 +206,7 @@ def _install_lines(schedule: Schedule, dry_run: bool) -> bool:
             f"they write would be root's; install them as {owner}, or with --systemd"
         )
     if not dry_run:
+        make_job_files(schedule.jobs, project)
         return change_crontab(schedule.lines, project)
     before = lines_of(read_crontab(), project)
     return _print_changes(

@@ -14,10 +14,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from modelyard.core.errors import ModelyardError
-from modelyard.core.files import disk_errors, exclusive_lock, make_folder
+from modelyard.core.files import disk_errors, exclusive_lock, make_file, make_folder
 from modelyard.core.layout import Project
 from modelyard.core.os_errors import READ_ONLY_HINT, NoAccess, NoSpace
 from modelyard.core.regular_files import require_regular
+from modelyard.core.sharing import access_hint
 
 Values = tuple[Any, ...] | Mapping[str, Any]
 """What a query is given: in the order of its `?`, or by the names of its `:name`."""
@@ -52,8 +53,8 @@ class Database:
     if_damaged: str
     """What to do when the file is damaged."""
     private: bool = False
-    """Whether it holds what people wrote: only its owner may read it, and what is deleted is
-    overwritten."""
+    """Whether it holds what people wrote: what is deleted is overwritten. Its place is one of
+    `Project.is_confidential`."""
     shrinks: bool = False
     """Whether `give_back` can give single pages back to the disk."""
     wait_s: float = 30.0
@@ -74,9 +75,8 @@ class Database:
         path = self.place(project)
         with disk_errors(path):
             make_folder(path.parent)
-        _refuse_other_kinds(path, project)
-        if self.private:
-            _make_private(path)
+            _refuse_other_kinds(path, project)
+            make_file(path)  # SQLite's -wal and -shm get its mode
         connection = sqlite3.connect(
             path, timeout=self.wait_s, isolation_level=None, check_same_thread=of_one_thread
         )
@@ -163,12 +163,13 @@ class Database:
                 ) from error
             elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
                 path = self.place(project)
-                unreadable = path.exists() and not os.access(path, os.R_OK)
-                raise NoAccess(
-                    "no access: it cannot be read" if unreadable else f"cannot be written: {error}",
-                    where=project.show(path),
-                    hint=READ_ONLY_HINT if _is_read_only(folder) else "check who owns it",
-                ) from error
+                if _is_read_only(folder):
+                    message, hint = f"cannot be written: {error}", READ_ONLY_HINT
+                else:
+                    unreadable = path.exists() and not os.access(path, os.R_OK)
+                    message = "it cannot be read" if unreadable else f"cannot be written: {error}"
+                    message, hint = f"no access: {message}", access_hint(path)
+                raise NoAccess(message, where=project.show(path), hint=hint) from error
             elif name.startswith("SQLITE_IOERR"):
                 # Do not suggest moving it away: the file may be intact.
                 message = f"cannot be read or written: {error}"
@@ -306,16 +307,6 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 def _schema_version(connection: sqlite3.Connection) -> int:
     return _pragma(connection, "user_version")
-
-
-def _make_private(path: Path) -> None:
-    """Make an empty file that only its owner can read; SQLite's -wal and -shm get its mode."""
-    with disk_errors(path):
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        except FileExistsError:
-            if path.stat().st_mode & 0o077:
-                path.chmod(0o600)
 
 
 def _refuse_other_kinds(path: Path, project: Project) -> None:

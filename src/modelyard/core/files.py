@@ -25,8 +25,9 @@ from typing import Any
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.json_reading import InvalidJson, read_json
-from modelyard.core.os_errors import NoSpace, explain_os_error, no_space
+from modelyard.core.os_errors import NoAccess, NoSpace, explain_os_error, no_space
 from modelyard.core.progress import Progress
+from modelyard.core.sharing import Shared, Sharing, access_hint, shared_at
 from modelyard.core.wording import megabytes
 
 STAGING_PREFIX = ".staging-"
@@ -76,10 +77,14 @@ def require_free_space(
 def make_folder(folder: Path) -> None:
     """Make `folder` and its parents, so that they survive a power cut.
 
-    Raises InvalidInput where none can be, such as below /proc or in place of a file.
+    In a project each has its mode from the first instant on. Raises InvalidInput where none can be,
+    such as below /proc or in place of a file.
     """
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
+        if missing and (shared := shared_at(folder)):
+            for place in reversed(missing):
+                _make_shared_folder(place, shared)
         folder.mkdir(parents=True, exist_ok=True)
     except FileNotFoundError as error:
         raise InvalidInput(
@@ -91,6 +96,53 @@ def make_folder(folder: Path) -> None:
         ) from error
     for place in missing:
         sync_path(place.parent)
+
+
+def _make_shared_folder(folder: Path, shared: Shared) -> None:
+    staged = _staging_place(folder)
+    staged.mkdir()
+    try:
+        shared.follow(staged, folder)
+        staged.rename(folder)
+    except OSError as error:
+        staged.rmdir()
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file where there is none, with the mode that it has in its project at once.
+
+    One of this user that an earlier version made so that others are locked out is mended.
+    Raises OSError.
+    """
+    shared = shared_at(path)
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        if shared is not None:
+            shared.mend(path, status)
+        return
+    if shared is None or shared.sharing is Sharing.PRIVATE:
+        _create(path, 0o644 if shared is None else 0o600)
+        return
+    staged = _staging_place(path)
+    _create(staged, 0o600)
+    try:
+        shared.follow(staged, path)
+        try:
+            os.link(staged, path)
+        except FileExistsError:
+            pass  # another process was faster
+        except OSError:  # a disk without hard links
+            _create(path, 0o600)
+            shared.follow(path)
+    finally:
+        staged.unlink()
+
+
+def _create(path: Path, mode: int) -> None:
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
 
 
 def sync_path(path: Path) -> None:
@@ -127,12 +179,25 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
-    """Replace `path` by `content` in one rename; readers see the old file or the new one."""
+    """Replace `path` by `content` in one rename; readers see the old file or the new one.
+
+    mode: cut by the umask; in a project its bits of the owner alone count, see `core/sharing.py`.
+    """
     data = content.encode() if isinstance(content, str) else content
     with _replacing(path) as staged:
         staged.touch(mode, exist_ok=False)
         staged.write_bytes(data)
+        follow_sharing(staged, path)
         sync_path(staged)
+
+
+def follow_sharing(path: Path, place: Path) -> None:
+    """Give what another library made at `path` the modes that it has at `place`, with all in it.
+
+    Outside of projects it stays as it is.
+    """
+    if shared := shared_at(place):
+        shared.follow_below(path, place)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -151,6 +216,8 @@ def append_line(path: Path, line: str) -> None:
     One writer at a time. On a full disk the part that still fitted is taken back.
     """
     data = line.encode() + b"\n"
+    with disk_errors(path):
+        make_file(path)
     with disk_errors(path), path.open("ab", buffering=0) as stream:
         written = stream.write(data)
         if written != len(data):
@@ -171,8 +238,10 @@ def staged_folder(final: Path) -> Iterator[Path]:
     with disk_errors(final):
         make_folder(final.parent)
         staged.mkdir()
+        follow_sharing(staged, staged)
         try:
             yield staged
+            follow_sharing(staged, final)
             sync_tree(staged)
             try:
                 staged.rename(final)
@@ -224,9 +293,19 @@ def remove_folder(folder: Path) -> None:
         )
     staged = _staging_place(folder)
     with disk_errors(folder):
+        _require_removable(folder)
         folder.rename(staged)
         sync_path(folder.parent)
         shutil.rmtree(staged)
+
+
+def _require_removable(folder: Path) -> None:
+    """Raise NoAccess where something in it belongs to somebody who alone may remove it."""
+    for parent, names, files in os.walk(folder):
+        if (names or files) and not os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
+            raise NoAccess(
+                "no access: it cannot be emptied", where=parent, hint=access_hint(Path(parent))
+            )
 
 
 def remove_place(place: Path) -> None:
@@ -306,7 +385,8 @@ def _lock(
 ) -> Iterator[None]:
     with disk_errors(path):
         make_folder(path.parent)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        make_file(path)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     _held_locks.add(handle)
     try:
         give_up_at = time.monotonic() + wait_s

@@ -139,6 +139,11 @@ class Project:
         return self.root / ".models"
 
     @property
+    def project_file(self) -> Path:
+        """With whom the project is shared."""
+        return self.local_state / "project.yaml"
+
+    @property
     def state_db(self) -> Path:
         return self.local_state / "state.db"
 
@@ -218,6 +223,26 @@ class Project:
 
     def lock(self, kind: str, name: str) -> Path:
         return self.local_state / "locks" / f"{kind}-{check_name(name, kind)}.lock"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The project's own folders; beside them its root may hold anything."""
+        return (self.configs, self.datasets, self.experiments, self.models, self.local_state)
+
+    def is_in_version(self, path: Path) -> bool:
+        """Whether a path is the folder of an adapter version, or in it."""
+        parts = path.parts[len(self.versions.parts) :]
+        return len(parts) > 1 and parts[1].isdigit() and self.versions in path.parents
+
+    def is_confidential(self, path: Path) -> bool:
+        """Whether a path holds what people wrote, which nobody reads who may not change it."""
+        places = (
+            *(self.answer_cache, self.recorded_prompts),
+            *(self.backups, self.restores, self.test_run(1).parent),
+        )
+        written = str(path)
+        # What SQLite keeps beside a file is named after it.
+        return any(path == one or written.startswith((f"{one}/", f"{one}-")) for one in places)
 
     def written_path(self, text: str) -> Path:
         """The path that a config names: `~` is the user's home, relative paths start here."""

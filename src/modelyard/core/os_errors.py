@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.sharing import access_hint
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_ACCESS = (errno.EACCES, errno.EPERM)
@@ -63,7 +64,8 @@ def explain_os_error(error: OSError, path: Path | None) -> ModelyardError | None
     if error.errno == errno.EROFS:
         return NoAccess(f"no access: {error.strerror}", where=where, hint=READ_ONLY_HINT)
     if error.errno in _NO_ACCESS:
-        return NoAccess(f"no access: {error.strerror}", where=where, hint="check who owns it")
+        hint = access_hint(Path(where))
+        return NoAccess(f"no access: {error.strerror}", where=where, hint=hint)
     if error.errno in _PATHS:
         message, hint = _PATHS[error.errno]
         return InvalidInput(message, where=where, hint=hint)
@@ -84,7 +86,8 @@ def explain_refused_access(error: BaseException) -> NoAccess | None:
         if is_refusal or os.strerror(errno.EACCES) in str(cause):
             where = _file_of(cause) if isinstance(cause, OSError) else None
             what = os.strerror(errno.EACCES) if where else str(cause)
-            return NoAccess(f"no access: {what}", where=where, hint="check who owns it")
+            hint = access_hint(Path(where)) if where else "check who owns it"
+            return NoAccess(f"no access: {what}", where=where, hint=hint)
         cause = cause.__cause__
     return None
 

@@ -31,7 +31,7 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from modelyard.core.files import disk_errors, make_folder
+from modelyard.core.files import disk_errors, make_file, make_folder
 from modelyard.core.layout import Project
 from modelyard.records.sample import LONGEST_LINE, Sample
 
@@ -94,17 +94,21 @@ def _open_for_appending(project: Project) -> int:
     while True:
         place = project.traffic_segment(secrets.token_hex(8))
         make_folder(place.parent)
-        handle = _join(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+        make_file(place)
+        handle = _join(place, os.O_WRONLY | os.O_APPEND, is_own=True)
         if handle is not None:
             return handle
 
 
-def _join(place: Path, flags: int) -> int | None:
-    """A segment opened and locked; None when it is full, or being removed, or none of ours."""
+def _join(place: Path, flags: int, *, is_own: bool = False) -> int | None:
+    """A segment opened and locked; None when it is full, or being removed, or none of ours.
+
+    is_own: this process made it, so that what stands in the way is an error.
+    """
     try:
-        handle = os.open(place, flags | _SAFELY, 0o644)
-    except OSError:
-        if flags & os.O_CREAT:
+        handle = os.open(place, flags | _SAFELY)
+    except OSError as error:
+        if is_own and error.errno != errno.ENOENT:
             raise
         return None
     try:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from modelyard.core.database import transaction
 from modelyard.core.errors import ModelyardError
-from modelyard.core.files import disk_errors, exclusive_lock, make_folder
+from modelyard.core.files import disk_errors, exclusive_lock, make_file, make_folder
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.retrieval.damage import IndexDamaged, index_errors
@@ -94,6 +94,7 @@ def open_cache(
         return
     with disk_errors(path):
         make_folder(path.parent)
+        make_file(path)
     with index_errors(path):
         try:
             with index_errors(path):
@@ -102,6 +103,7 @@ def open_cache(
             progress.warn(f"{project.show(path)} is damaged: it is replaced by an empty one")
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
+            make_file(path)
             connection = connect_cache(project)
         with closing(connection):
             yield EmbeddingCache(connection, fingerprint)

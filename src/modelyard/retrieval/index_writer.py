@@ -6,7 +6,6 @@ The caller holds the lock of the index.
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import sqlite3
@@ -20,6 +19,7 @@ from modelyard.core.database import transaction
 from modelyard.core.files import (
     STAGING_PREFIX,
     disk_errors,
+    follow_sharing,
     make_folder,
     sweep_staging,
     sync_path,
@@ -257,8 +257,8 @@ def _replacing(path: Path) -> Iterator[Path]:
         make_folder(path.parent)
         try:
             yield staged
-            with staged.open("rb") as stream:
-                os.fsync(stream.fileno())
+            follow_sharing(staged, path)
+            sync_path(staged)
             settle_journal(path)
             staged.replace(path)
         except BaseException:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelyard.core.errors import InvalidInput
-from modelyard.core.files import exclusive_lock, make_folder
+from modelyard.core.files import disk_errors, exclusive_lock, make_file, make_folder
 from modelyard.core.layout import Project, shared_lock
 from modelyard.schedule.failures import ScheduleFailed
 from modelyard.schedule.jobs import Job
@@ -99,15 +99,23 @@ def lines_of(crontab: bytes, project: Project) -> list[str]:
     return [line.decode("utf-8", "replace") for line in lines if line.endswith(ending)]
 
 
+def make_job_files(jobs: Sequence[Job], project: Project) -> None:
+    """Make the lock and the log of each job, which the shell of cron would by its umask."""
+    with disk_errors(project.local_state):
+        make_folder(project.logs)
+        make_folder(project.lock("schedule", "any").parent)
+        for job in jobs:
+            make_file(project.lock("schedule", job.name))
+            if not job.is_read:
+                make_file(project.schedule_log(job.name))
+
+
 def change_crontab(lines: Sequence[str], project: Project) -> bool:
     """Give the project these lines in the user's crontab; returns whether that changed anything.
 
     The crontab is replaced by `crontab`, which does so in one step. Raises ScheduleFailed when it
     refuses, and when another program replaced the crontab at the same time.
     """
-    if lines:
-        make_folder(project.logs)
-        make_folder(project.lock("schedule", "any").parent)
     with exclusive_lock(shared_lock("crontab"), what="crontab", wait_s=_WAIT_S):
         before = read_crontab()
         after = with_lines(before, lines, project)

@@ -14,13 +14,16 @@ from pathlib import Path
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.file_system import CHOOSE_ANOTHER, FileSystem, probe_project
-from modelyard.core.files import folder_size_bytes
+from modelyard.core.files import disk_errors, folder_size_bytes
 from modelyard.core.installing import install_command
 from modelyard.core.layout import Project, cache_folder, find_project
 from modelyard.core.processor import cpu_name
 from modelyard.core.progress import Progress
+from modelyard.core.sharing import Shared, group_name, load_sharing
+from modelyard.core.wording import counted
 from modelyard.inference.machine import Machine, probe_machine
 from modelyard.results.json_form import published, result_of
+from modelyard.setup.share import Misfit, list_concerns
 from modelyard.weights.catalogue import load_catalogue
 from modelyard.weights.local import locate_base
 
@@ -76,6 +79,18 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharingState:
+    """With whom a project is shared, and what does not follow that."""
+
+    sharing: str
+    """`private`, `group` or `all`."""
+    group: str
+    """The group of the project's folder."""
+    misfits: tuple[Misfit, ...]
+    """The files and folders that lock somebody out, or are open to more than they should be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
     """Everything `models doctor` shows."""
 
@@ -91,6 +106,8 @@ class Diagnosis:
     """The project the command ran in; None outside a project."""
     file_systems: tuple[FileSystem, ...]
     """Those of the project, and what they can."""
+    sharing: SharingState | None
+    """With whom the project is shared; None outside a project, or where that cannot be read."""
     bases: tuple[BaseState, ...]
     """The bases of the project's catalogue."""
     missing: tuple[Missing, ...]
@@ -122,6 +139,8 @@ class DoctorResult:
     """The project the command ran in; null outside a project."""
     file_systems: tuple[FileSystem, ...]
     """Those of the project, and what they can; empty outside a project."""
+    sharing: SharingState | None
+    """With whom the project is shared; null outside a project, or where that cannot be read."""
     bases: tuple[BaseState, ...]
     """The bases of the project's catalogue."""
     missing: tuple[Missing, ...]
@@ -147,12 +166,15 @@ def diagnose(progress: Progress) -> Diagnosis:
     versions = installed_versions()
     missing = _missing_packages(machine, versions)
     project: Project | None = None
+    sharing: SharingState | None = None
     bases: list[BaseState] = []
     file_systems: tuple[FileSystem, ...] = ()
     try:
         project = find_project()
         file_systems = probe_project(project)
         missing += [lacking for found in file_systems for lacking in _what_lacks(found)]
+        sharing = _inspect_sharing(project)
+        missing += _missing_modes(sharing)
         bases, missing_bases = _inspect_bases(project, progress)
         missing += missing_bases
     except ModelyardError as error:
@@ -170,6 +192,7 @@ def diagnose(progress: Progress) -> Diagnosis:
         places=_measure_folders(project),
         project=project,
         file_systems=file_systems,
+        sharing=sharing,
         bases=tuple(bases),
         missing=tuple(missing),
     )
@@ -241,6 +264,40 @@ def _what_lacks(file_system: FileSystem) -> list[Missing]:
         )
         for lacking in file_system.lacking
     ]
+
+
+def _inspect_sharing(project: Project) -> SharingState:
+    with disk_errors(project.project_file):
+        shared = Shared(project, load_sharing(project), project.root.stat().st_gid)
+    return SharingState(
+        sharing=shared.sharing,
+        group=group_name(shared.group),
+        misfits=tuple(list_concerns(shared)),
+    )
+
+
+def _missing_modes(state: SharingState) -> list[Missing]:
+    """The misfits as what is missing: one entry for those locked out, one for what is too open."""
+    command = f"models project sharing {state.sharing}"
+    found = []
+    for locks_out, needed_for in (
+        (True, f"use by all whom `sharing: {state.sharing}` lets in"),
+        (False, f"keeping others out, as `sharing: {state.sharing}` says"),
+    ):
+        some = [each for each in state.misfits if each.locks_out is locks_out]
+        if not some:
+            continue
+        first, owners = some[0], ", ".join(sorted({each.owner for each in some}))
+        what = counted(len(some), "file or folder", "files and folders")
+        found.append(
+            Missing(
+                what=f"the right mode or group of {what}, such as {first.path} "
+                f"({first.mode} {first.group}, not {first.wanted_mode} {first.wanted_group})",
+                needed_for=needed_for,
+                fix=f"{command}, run as {owners}",
+            )
+        )
+    return found
 
 
 def _measure_folders(project: Project | None) -> tuple[DiskUse, ...]:

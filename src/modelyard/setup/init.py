@@ -14,9 +14,11 @@ from pathlib import Path
 
 from modelyard.core.errors import InvalidInput
 from modelyard.core.file_system import require_file_system
-from modelyard.core.files import write_atomic
+from modelyard.core.files import make_folder, write_atomic
 from modelyard.core.given_paths import given_path_errors, require_folder_place
 from modelyard.core.layout import Project, find_project
+from modelyard.core.sharing import Shared, Sharing, load_sharing, project_file_text
+from modelyard.setup.share import SharingChange, share_project
 
 # Under its real name git would apply it to this repository.
 _PROJECT_FOLDERS = ("configs", "datasets", "experiments", "models", ".models")
@@ -33,6 +35,10 @@ class NewProject:
     """The files written, relative to the project's root."""
     kept: tuple[str, ...]
     """The files that existed before and stay unchanged."""
+    sharing: str
+    """With whom it is shared: `private`, `group` or `all`."""
+    shared: SharingChange | None
+    """What the sharing that was asked for changed of files that existed before."""
 
 
 def load_starter() -> dict[str, bytes]:
@@ -43,9 +49,12 @@ def load_starter() -> dict[str, bytes]:
     return dict(sorted((_RENAMED.get(path, path), content) for path, content in found.items()))
 
 
-def init_project(root: Path, *, dry_run: bool = False) -> NewProject:
+def init_project(
+    root: Path, *, sharing: Sharing | None = None, dry_run: bool = False
+) -> NewProject:
     """Make `root` a project, writing what is missing, each file in one rename.
 
+    sharing: with whom it is shared; None leaves what is said there, which is private at first.
     Raises InvalidInput, before anything is written, when a file is where a folder must be, when a
     link leaves the project, or when `root` lies in another project's folders; and when no folder
     can be made there. Raises UnsuitableFileSystem where a project cannot be.
@@ -63,12 +72,31 @@ def init_project(root: Path, *, dry_run: bool = False) -> NewProject:
                 hint="name a folder, new or existing: `models init DIR`",
             )
     require_file_system(project)
+    chosen = sharing or load_sharing(project)
+    project_file = project.show(project.project_file)
+    starter = {project_file: project_file_text(chosen).encode(), **starter}
     kept = tuple(path for path in starter if os.path.lexists(project.root / path))
     written = tuple(path for path in starter if path not in kept)
-    with given_path_errors(project.root):
-        for path in () if dry_run else written:
-            write_atomic(project.root / path, starter[path])
-    return NewProject(project=project, written=written, kept=kept)
+    shared = None
+    if not dry_run:
+        with given_path_errors(project.root):
+            if project_file in written:  # first: what is written after it follows it
+                _write_project_file(project, chosen)
+            for path in written:
+                if path != project_file:
+                    write_atomic(project.root / path, starter[path])
+    if sharing is not None and project.root.is_dir():
+        shared = share_project(project, sharing, dry_run=dry_run)
+    return NewProject(project=project, written=written, kept=kept, sharing=chosen, shared=shared)
+
+
+def _write_project_file(project: Project, sharing: Sharing) -> None:
+    missing = [each for each in (project.root, project.local_state) if not each.exists()]
+    make_folder(project.root)
+    write_atomic(project.project_file, project_file_text(sharing))
+    shared = Shared(project, sharing, project.root.stat().st_gid)
+    for made in (*missing, project.project_file):
+        shared.follow(made)
 
 
 def _refuse_inside(root: Path) -> None:

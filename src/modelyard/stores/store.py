@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import sync_path
+from modelyard.core.sharing import shared_at
 from modelyard.stores.credentials import lacking_credentials
 
 if TYPE_CHECKING:
@@ -224,11 +225,17 @@ class ObjectStore:
             yield bytes(self.client.get_range(key, start=start, length=length))
 
     def _settle(self, key: str) -> None:
-        """Make an object written to a folder survive a power cut; obstore does not."""
+        """Make an object written to a folder survive a power cut, with the mode of its project.
+
+        obstore does neither.
+        """
         if self.folder is None:
             return
         written = self.folder / key
+        shared = shared_at(self.folder)
         for path in (written, *written.parents):
+            if shared is not None:
+                shared.follow(path)
             sync_path(path)
             if path == self.folder:
                 break

@@ -20,7 +20,7 @@ import yaml
 from modelyard.configs.fields import show_written
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
-from modelyard.core.files import append_line, write_atomic, write_json
+from modelyard.core.files import append_line, make_folder, write_atomic, write_json
 from modelyard.core.json_reading import InvalidJson, parse_json, read_json
 from modelyard.core.layout import Project
 from modelyard.records.evaluation import Evaluation
@@ -207,7 +207,7 @@ def open_experiment(
     if found := load_run(run):
         require_same_run(spec, found, identity)
         return found
-    run.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(run.folder)
     write_atomic(run.spec_file, _render_spec(spec))
     record = RunRecord(run_id=secrets.token_hex(8), started_at=utc_now(), identity=identity)
     write_json(run.record_file, record.to_mapping())

@@ -34,6 +34,8 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import Interrupted
 from modelyard.core.files import (
     exclusive_lock,
+    follow_sharing,
+    make_folder,
     staged_folder,
     sweep_staging,
     write_atomic,
@@ -165,11 +167,13 @@ def _train(check: Preflight, experiment: Experiment, *, progress: Progress) -> N
     """Train to the plan's end, from the newest checkpoint if there is one; leaves `final`."""
     from modelyard.training.train import train
 
-    experiment.checkpoints.mkdir(exist_ok=True)
+    make_folder(experiment.checkpoints)
     sweep_staging(experiment.checkpoints)
     started = time.monotonic()
     with _stop_on_signals() as stop:
         outcome = train(check, experiment, progress=progress, stop=stop)
+    if experiment.tensorboard.exists():
+        follow_sharing(experiment.tensorboard, experiment.tensorboard)
     experiment.note(
         trained_s=(experiment.record.trained_s or 0.0) + time.monotonic() - started,
         memory_bytes={"predicted": check.memory.total, "measured": outcome.peak_bytes},

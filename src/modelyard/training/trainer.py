@@ -29,7 +29,7 @@ from trl import SFTConfig, SFTTrainer
 
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.files import staged_folder
+from modelyard.core.files import make_folder, staged_folder
 from modelyard.core.freed_memory import trim_heap
 from modelyard.core.progress import Progress
 from modelyard.inference.weights import Precision, Quantization, load_weights
@@ -282,6 +282,7 @@ def build_trainer(
     if keep.tensorboard:
         from torch.utils.tensorboard import SummaryWriter
 
+        make_folder(experiment.tensorboard)
         trainer.add_callback(
             TensorBoardCallback(SummaryWriter(log_dir=str(experiment.tensorboard)))
         )

@@ -83,7 +83,7 @@ def whole_versions(project: Project, adapter: str = "demo") -> list[int]:
     for number in numbers:
         path = project.adapter_version(adapter, number)
         require_intact(path, load_manifest(path))
-        assert all(place.stat().st_mode & 0o777 in (0o440, 0o750) for place in path.rglob("*"))
+        assert all(place.stat().st_mode & 0o777 in (0o400, 0o700) for place in path.rglob("*"))
     return numbers
 
 

@@ -39,6 +39,7 @@ from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.files import (
     disk_errors,
     exclusive_lock,
+    make_file,
     make_folder,
     require_free_space,
     sha256_file,
@@ -244,7 +245,6 @@ def _fetch(
     progress.begin("pull", total, "bytes")
     with disk_errors(incoming):
         make_folder(incoming)
-        incoming.chmod(0o700)
         passed = 0
         for entry in files.values():
             if entry.sha256 in copies and not (incoming / entry.sha256).exists():
@@ -276,6 +276,7 @@ def _copy(source: Path, entry: FileEntry, incoming: Path) -> None:
     """Copy a file into `incoming`, if it still has the bytes that its version was made of."""
     part = incoming / f"{entry.sha256}{_PART_SUFFIX}"
     with suppress(OSError):
+        make_file(part)
         shutil.copyfile(source, part)
         if sha256_file(part) == entry.sha256:
             part.replace(incoming / entry.sha256)
@@ -321,8 +322,8 @@ def _append(
     passed: int,
 ) -> None:
     """Fetch what `part` lacks, and never more than the file's size."""
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(handle, "ab", buffering=0) as stream:
+    make_file(part)
+    with part.open("ab", buffering=0) as stream:
         size = stream.tell()
         if size < entry.size_bytes:
             for chunk in registry.store.download(blob, offset=size):
@@ -345,7 +346,9 @@ def _place(
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 os.link(incoming / entry.sha256, path)
-            except OSError:  # another disk, or one without hard links
+                path.chmod(0o600)
+            except OSError:  # another disk, one without hard links, or fetched by another user
+                path.unlink(missing_ok=True)
                 shutil.copyfile(incoming / entry.sha256, path)
         write_atomic(staged / MANIFEST_NAME, version.manifest_bytes)
         here = AdapterVersion(version.adapter, version.number, staged, version.manifest)

@@ -19,7 +19,7 @@ from typing import Any
 from modelyard.configs.fields import show_written
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
-from modelyard.core.files import append_line, write_atomic, write_json
+from modelyard.core.files import append_line, make_folder, write_atomic, write_json
 from modelyard.core.json_reading import InvalidJson, parse_json, read_json
 from modelyard.core.layout import Project
 from modelyard.records.stored import build_stored
@@ -236,7 +236,7 @@ def begin_run(folder: Path, plan: HostedPlan, *, fresh: bool) -> HostedRun:
         most_cost_usd=plan.most_cost_usd,
         file_name=f"{experiment}-{key}.jsonl",
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     run = HostedRun(folder, record)
     write_json(run.record_file, record.to_mapping())
     return run

@@ -1,0 +1,171 @@
+"""Sharing a project with others: its word is written, and what lies there already follows it.
+
+Only the owner of a file may change its mode, so a project of several people can need the command
+from each of them. Killed at any instant, the same command completes it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.core.errors import InvalidInput
+from modelyard.core.files import write_atomic
+from modelyard.core.layout import Project
+from modelyard.core.os_errors import NoAccess
+from modelyard.core.sharing import (
+    Shared,
+    Sharing,
+    group_name,
+    load_sharing,
+    project_file_text,
+    user_name,
+)
+from modelyard.core.wording import counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misfit:
+    """A file or folder that does not follow the sharing of its project."""
+
+    path: str
+    """It, from the project's root."""
+    owner: str
+    """Whose it is; only they may change its mode."""
+    mode: str
+    """Its mode in octal, such as `0644`."""
+    wanted_mode: str
+    """The mode that the sharing gives it."""
+    group: str
+    """Its group."""
+    wanted_group: str
+    """The group that the sharing gives it."""
+    locks_out: bool
+    """Whether somebody cannot use it who should; else somebody can who should not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharingChange:
+    """What `models project sharing` changed, or would change."""
+
+    project: str
+    """The project's folder."""
+    dry_run: bool
+    """Whether nothing was changed."""
+    before: str | None
+    """With whom the project was shared; null where its file said nothing that can be read."""
+    sharing: str
+    """With whom it is shared: `private`, `group` or `all`."""
+    group: str
+    """The group of the project's folder."""
+    adjusted: tuple[Misfit, ...]
+    """The files and folders that got another mode or group, as they were before."""
+    left: tuple[Misfit, ...]
+    """Those that stay as they are, since they belong to others."""
+
+    def require_whole(self) -> None:
+        """Raise NoAccess where something was left."""
+        if not self.left or self.dry_run:
+            return
+        first, owners = self.left[0], sorted({each.owner for each in self.left})
+        what = counted(len(self.left), "file or folder does", "files and folders do")
+        raise NoAccess(
+            f"{what} not follow the sharing yet: {first.path} has mode {first.mode} and group "
+            f"{first.group}, not {first.wanted_mode} and {first.wanted_group}",
+            where=self.project,
+            hint=f"run `models project sharing {self.sharing}` as {', '.join(owners)}, who must be "
+            f"in the group {self.group}",
+        )
+
+
+def share_project(project: Project, sharing: Sharing, *, dry_run: bool = False) -> SharingChange:
+    """Share a project: write it down, then give every file and folder its mode and group.
+
+    Raises NoAccess where the project's file cannot be written. What belongs to others is returned
+    as left.
+    """
+    try:
+        before = load_sharing(project)
+    except InvalidInput:
+        before = None
+    shared = Shared(project, sharing, project.root.stat().st_gid)
+    if not dry_run and (before is not sharing or not project.project_file.exists()):
+        write_atomic(project.project_file, project_file_text(sharing))
+    found = list(list_misfits(shared))
+    if dry_run:
+        own = {each for each in found if _may_change(project.root / each.path)}
+        left = [each for each in found if each not in own]
+    else:
+        for each in found:
+            place = project.root / each.path
+            if os.path.lexists(place):
+                shared.follow(place)
+        left = list(list_misfits(shared))
+    kept = {each.path for each in left}
+    return SharingChange(
+        project=str(project.root),
+        dry_run=dry_run,
+        before=before,
+        sharing=sharing,
+        group=group_name(shared.group),
+        adjusted=tuple(each for each in found if each.path not in kept),
+        left=tuple(left),
+    )
+
+
+def list_misfits(shared: Shared) -> Iterator[Misfit]:
+    """The project's root, and all in its own folders, that does not follow the sharing exactly.
+
+    What lies in a folder that this user cannot read is not seen.
+    """
+    for place in _places(shared.project):
+        try:
+            status = place.stat()
+        except OSError:  # it is gone, or a broken link
+            continue
+        mode, wanted = stat.S_IMODE(status.st_mode), shared.mode(place, status)
+        if mode != wanted or not shared.fits_group(status):
+            group = group_name(status.st_gid)
+            yield Misfit(
+                path=shared.project.show(place),
+                owner=user_name(status.st_uid),
+                mode=f"{mode:04o}",
+                wanted_mode=f"{wanted:04o}",
+                group=group,
+                wanted_group=group_name(shared.group) if not shared.fits_group(status) else group,
+                locks_out=bool(wanted & ~mode) or not shared.fits_group(status),
+            )
+
+
+def list_concerns(shared: Shared) -> list[Misfit]:
+    """Those that somebody should know of: who is locked out, and who can read what is not for them.
+
+    What people put into the project themselves, as git does, may be open to more than the sharing.
+    """
+    project = shared.project
+    own = (project.local_state, project.versions, project.embeddings, project.experiments)
+
+    def is_own(path: str) -> bool:
+        place = project.root / path
+        return any(place == one or one in place.parents for one in own)
+
+    return [each for each in list_misfits(shared) if each.locks_out or is_own(each.path)]
+
+
+def _places(project: Project) -> Iterator[Path]:
+    yield project.root
+    for top in project.folders:
+        if top.is_dir():
+            yield top
+        for parent, folders, files in os.walk(top):
+            for name in (*folders, *files):
+                place = Path(parent, name)
+                if not place.is_symlink():
+                    yield place
+
+
+def _may_change(place: Path) -> bool:
+    return os.geteuid() in (0, place.stat().st_uid)
