@@ -23,8 +23,8 @@ def test_json_has_the_documented_shape(
 ) -> None:
     doctor(as_json=True)
     value = json.loads(capsys.readouterr().out)
-    keys = ["machine", "versions", "places", "project", "file_systems", "bases", "missing"]
-    assert list(value) == keys
+    keys = ["machine", "versions", "places", "project", "file_systems", "sharing", "bases"]
+    assert list(value) == [*keys, "missing"]
     (found,) = value["file_systems"]
     assert [each["refusal"] for each in found["capabilities"]] == [None] * 5
     assert value["project"] == str(project.root)

@@ -73,7 +73,7 @@ SHORT = tuple(
 )
 READS = """
 adapters list
-adapters show demo
+adapters show demo@1
 config show gpt4
 deployments
 feedback list

@@ -237,7 +237,7 @@ class Project:
     def is_confidential(self, path: Path) -> bool:
         """Whether a path holds what people wrote, which nobody reads who may not change it."""
         places = (
-            *(self.answer_cache, self.recorded_prompts),
+            *(self.answer_cache, self.recorded_prompts, self.audit_log),
             *(self.backups, self.restores, self.test_run(1).parent),
         )
         written = str(path)
