@@ -213,9 +213,10 @@ def test_a_file_that_changes_after_the_check_is_not_imported(
 def test_an_adapter_of_another_shape_is_refused(own_adapter: Path, tiny_base: LocalBase) -> None:
     path = own_adapter / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "r": 4}))
-    with pytest.raises(AdapterMismatch, match="does not fit tiny: 28 of its parts") as caught:
+    with pytest.raises(AdapterMismatch, match="does not fit tiny: one of its parts") as caught:
         plan_import(own_adapter, tiny_base)
-    assert "lora_A is [8, 128], and should be [4, 128]" in str(caught.value.problems[0])
+    [problem] = caught.value.problems
+    assert str(problem) == "adapter_config.json: says rank 4, and the tensors have rank 8"
 
 
 def test_a_foreign_tokenizer_is_refused(own_adapter: Path, tiny_base: LocalBase) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ from modelyard.adapters.manifest import (
     load_manifest,
     require_intact,
 )
+from modelyard.adapters.misfit import find_cause, find_rank
 from modelyard.adapters.tokenizer import require_base_tokenizer, require_template
 from modelyard.adapters.versions import AdapterVersion, active_number, not_here, version_numbers
 from modelyard.core.errors import Diagnostic, ModelyardError
@@ -154,7 +156,22 @@ def require_fit(folder: Path, base: LocalBase | BaseCard) -> None:
         raise AdapterMismatch(error.message, where=error.where or str(weights)) from error
 
     modules, problems = _by_module(entries)
-    problems += _compare(modules, shapes, config, complete=isinstance(base, LocalBase))
+    complete = isinstance(base, LocalBase)
+    if cause := find_cause(entries, modules, shapes, base_name=base.name, complete=complete):
+        raise AdapterMismatch(
+            f"does not fit {base.name}: {cause.message}", where=str(folder), hint=cause.hint
+        )
+    rank = find_rank(modules)
+    if rank not in (None, config.rank) and not config.rank_pattern:
+        problems.append(
+            Diagnostic(
+                message=f"says rank {config.rank}, and the tensors have rank {rank}",
+                where=CONFIG_NAME,
+                hint="take the adapter_config.json that was saved with them",
+            )
+        )
+        config = replace(config, rank=rank)
+    problems += _compare(modules, shapes, config, complete=complete)
     if not problems:
         problems += _check_values(weights, modules)
     if problems:

@@ -19,6 +19,7 @@ from modelyard.configs.fields import default_of, say_type, written_form
 from modelyard.configs.kinds import STANDARD_ENVIRONMENTS, Kind
 from modelyard.configs.kinds.environments import ENVIRONMENT_PATTERN
 from modelyard.configs.kinds.parts import NAME_PATTERN
+from modelyard.configs.reading.recognition import HOLDER
 from modelyard.configs.reading.spellings import SPELLINGS, class_at
 from modelyard.core.json_reading import parse_json
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
@@ -31,6 +32,7 @@ _ENVIRONMENTS = (
     "are. Mappings are merged key by key; a list or a single value replaces the one below it, and "
     "null resets a key or a group to its default."
 )
+_HOLDERS = "Anchors for the rest of the file, as in compose files; it is no setting."
 
 
 def load_schema(kind: str) -> Schema:
@@ -53,6 +55,7 @@ def build_schema(kind: Kind) -> Schema:
     _add_spellings(kind, definitions)
     if kind.deployable:
         own["properties"] = {"name": _NAME_SCHEMA, **own["properties"], "environments": _overlays()}
+    own["patternProperties"] = {f"^{HOLDER}": {"description": _HOLDERS}}
     return {
         "$schema": DRAFT,
         "$id": f"urn:modelyard:configs:{kind.name}",

@@ -132,6 +132,7 @@ def _parse(text: str, name: str, first_line: int) -> YamlSource:
     """What can be read, with its problems. Raises ProblemsFound when reading had to stop."""
     if len(text) > _MOST_BYTES:
         raise _refusal(name, "yaml-too-large", _TOO_LARGE)
+    text = _without_marks(text)
     reader = YamlReader(name, first_line)
     try:
         if text.count("%TAG") > _MOST_TAG_DIRECTIVES:
@@ -186,6 +187,24 @@ def decode_text(data: bytes, shown: str) -> str:
         where = f"{shown}:{line_and_column(before, 1)}"
         message = f"is not UTF-8 text (byte 0x{error.object[error.start]:02x})"
         raise _refusal(shown, "yaml-not-utf8", message, where, "save it as UTF-8") from error
+
+
+def _without_marks(text: str) -> str:
+    """The text without byte order marks before its first value, where YAML 1.2 allows them.
+
+    libyaml takes one behind the first line for a letter that indents the line.
+    """
+    if "\ufeff" not in text:
+        return text
+    before = ""
+    for line in text.splitlines(keepends=True):
+        plain = line.lstrip("\ufeff")
+        rest = text[len(before) + len(line) - len(plain) :]
+        text = before + rest
+        if plain.strip() and not plain.startswith(("---", "#", "%")):
+            break
+        before += plain
+    return text
 
 
 def _wide_encoding(data: bytes) -> str | None:

@@ -10,6 +10,7 @@ and the total is limited.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
@@ -18,6 +19,7 @@ from yaml.events import (
     AliasEvent,
     Event,
     MappingEndEvent,
+    MappingStartEvent,
     NodeEvent,
     ScalarEvent,
     SequenceEndEvent,
@@ -26,7 +28,13 @@ from yaml.events import (
 )
 
 from modelyard.core.errors import Diagnostic, KeyPath, did_you_mean
-from modelyard.settings.yaml_scalars import TypingTrap, read_plain
+from modelyard.settings.yaml_scalars import (
+    INVISIBLE,
+    LINE_END,
+    TypingTrap,
+    find_invisible,
+    read_plain,
+)
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -36,6 +44,10 @@ _MOST_ANCHORS = 1_000
 _MOST_PROBLEMS = 100
 _MOST_COMPARED = 40
 """Anchors, and letters of a name, that a misspelt alias is compared with: more takes seconds."""
+_TEMPLATE_HINT = "`{{ ... }}` of a template is not filled in here: write the value itself"
+_UNSEEN = "has {} at its edge, which nobody sees and which belongs to the word"
+_TYPE_AGAIN = "type it again without it, or put the word in quotes"
+_PARTED_NUMBER = re.compile(r"[^\s,{}\[\]]*(?:,[0-9][^,{}\[\]]*)+")
 _TEXT_TAGS = ("!", "tag:yaml.org,2002:str")
 
 
@@ -75,6 +87,7 @@ class YamlReader:
         self.warnings: list[Diagnostic] = []
         self._name = name
         self._first_line = first_line
+        self._read_text = ""
         self._anchors: list[_Anchor] = []
         self._named: dict[str, _Anchor] = {}
         self._deepest = 0
@@ -88,6 +101,7 @@ class YamlReader:
         OverflowError for characters that do not exist.
         """
         parser = Loader(text)
+        self._read_text = text
         self._next = parser.get_event
         try:
             self._next()  # the start of the stream
@@ -116,6 +130,9 @@ class YamlReader:
 
     def _scalar(self, event: ScalarEvent, path: KeyPath) -> Any:
         if event.tag is None and event.implicit[0]:
+            if not event.value.isascii() and (found := find_invisible(event.value)):
+                self._problem(event, "yaml-character", _UNSEEN.format(found), _TYPE_AGAIN, path)
+                return None
             try:
                 value = read_plain(event.value)
             except TypingTrap as trap:
@@ -148,7 +165,9 @@ class YamlReader:
         self._reach(event, len(path) + 1)
         if event.tag is not None:
             self._check_tag(event, event.tag, path)
-        return self._sequence(path) if type(event) is SequenceStartEvent else self._mapping(path)
+        if type(event) is SequenceStartEvent:
+            return self._sequence(path)
+        return self._mapping(path, event.flow_style)
 
     def _sequence(self, path: KeyPath) -> list[Any]:
         result: list[Any] = []
@@ -161,17 +180,23 @@ class YamlReader:
             result.append(self._value(event, spot))
         return result
 
-    def _mapping(self, path: KeyPath) -> dict[str, Any]:
+    def _mapping(self, path: KeyPath, in_braces: bool) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        before: Any = None  # the value that was read last, and its place
+        spot_before, lone = path, object()
         positions, next_event, first_line = self.positions, self._next, self._first_line
         merged: list[tuple[dict[str, Any], KeyPath]] | None = None
         while type(event := next_event()) is not MappingEndEvent:
             if type(event) is not ScalarEvent:
-                self._problem(event, "yaml-key", "a key must be plain text")
+                is_template = in_braces and type(event) is MappingStartEvent and not result
+                hint = _TEMPLATE_HINT if is_template else None
+                self._problem(event, "yaml-key", "a key must be plain text", hint, path or None)
                 self._value(event, (*path, "?"))
                 self._value(next_event(), (*path, "?"))
                 continue
             key = event.value
+            if not key.isascii() and event.implicit[0]:
+                key = self._visible_key(event, path)
             spot = (*path, key)
             is_merge = key == "<<" and event.implicit[0]
             if key in result or (is_merge and merged is not None):
@@ -187,11 +212,54 @@ class YamlReader:
                 self._check_unusual_key(event, spot)
             if is_merge:
                 merged = self._merged(next_event(), spot)
-            else:
-                result[key] = self._value(next_event(), spot)
+                continue
+            value = next_event()
+            if in_braces and type(value) is ScalarEvent and _follows(event, value, 0):
+                if before is not lone:  # 1,000,000 has two commas, and one mistake
+                    self._check_comma(before, event, spot_before)
+                before = lone = event
+                continue
+            result[key] = self._value(value, spot)
+            before, spot_before = value, spot
         for source, place in merged or ():
             self._inherit(result, path, source, place)
         return result
+
+    def _check_comma(self, before: Any, event: ScalarEvent, spot: KeyPath) -> None:
+        """Report a key in braces without a colon: mostly what follows a comma in a value.
+
+        `before` is the value, or the key without a colon, that ends before this one.
+        """
+        mark: Any = event.start_mark
+        parts_number = (
+            type(before) is ScalarEvent
+            and _follows(before, event, 1)
+            and before.value[-1:].isdigit()
+            and event.value[:1].isdigit()
+        )
+        if not parts_number:
+            message = f"'{_short(event.value)}' has no colon, and in braces a comma ends a text"
+            hint = "put a text that has a comma in quotes, or write `KEY: VALUE`"
+            self._problem(event, "yaml-comma", message, hint, spot)
+            return
+        line = LINE_END.split(self._read_text)[mark.line]
+        found = _PARTED_NUMBER.match(line, before.start_mark.column)
+        written = _short(found[0].strip() if found else f"{before.value},{event.value}")
+        message = (
+            f"in braces YAML reads {written} as {_short(before.value)}, "
+            f"and a key '{_short(event.value)}' without a value"
+        )
+        self._problem(event, "yaml-comma", message, _as_one_number(written), spot)
+
+    def _visible_key(self, event: ScalarEvent, path: KeyPath) -> str:
+        """A key without quotes, without characters at its ends that nobody sees."""
+        text: str = event.value
+        if found := find_invisible(text):
+            text = text.strip("".join(INVISIBLE))
+            self._problem(
+                event, "yaml-character", _UNSEEN.format(found), _TYPE_AGAIN, (*path, text)
+            )
+        return text
 
     def _check_unusual_key(self, event: ScalarEvent, spot: KeyPath) -> None:
         text = self._text(event, spot)
@@ -333,6 +401,22 @@ class YamlReader:
     def _where(self, event: Event) -> str:
         line, column = self._place(event)
         return f"{self._name}:{line}:{column}"
+
+
+def _follows(first: Any, second: Any, between: int) -> bool:
+    """Whether the second of two events begins so many characters behind the first, on its line."""
+    end, start = first.end_mark, second.start_mark
+    return bool(end.line == start.line and end.column + between == start.column)
+
+
+def _as_one_number(written: str) -> str:
+    """How a number that has commas is written: 8,192 or 0,5."""
+    in_quotes = f'"{written}"'
+    if re.fullmatch(r"[-+]?[0-9]{1,3}(,[0-9]{3})+", written):
+        return f"write {written.replace(',', '')}, or {in_quotes} for a text"
+    if re.fullmatch(r"[-+]?[0-9]+,[0-9]+", written):
+        return f"write {written.replace(',', '.')}, or {in_quotes} for a text"
+    return f"write {in_quotes}"
 
 
 def _short(text: str) -> str:

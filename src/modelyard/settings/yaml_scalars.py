@@ -31,6 +31,21 @@ for _yes, _no in (("yes", "no"), ("on", "off"), ("y", "n")):
     _YES_NO |= dict.fromkeys((_yes, _yes.capitalize(), _yes.upper()), "true")
     _YES_NO |= dict.fromkeys((_no, _no.capitalize(), _no.upper()), "false")
 
+LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""What YAML ends a line at: https://yaml.org/spec/1.1/#id871136"""
+INVISIBLE = {
+    "\xa0": "a no-break space",
+    "\xad": "a soft hyphen",
+    "\u200b": "a space without width",
+    "\u200c": "a joiner without width",
+    "\u200d": "a joiner without width",
+    "\u202f": "a narrow no-break space",
+    "\u2060": "a joiner without width",
+    "\u3000": "a wide space",
+    "\ufeff": "a byte order mark",
+}
+"""Characters that look like a space or like nothing, and are a part of the word for YAML."""
+
 _NUMBER_STARTS = frozenset("+-.0123456789")
 # The forms of https://yaml.org/type/int.html and float.html as PyYAML has them, and those numbers
 # of YAML 1.2 (its section 10.3.2) that have a point or an exponent.
@@ -65,8 +80,21 @@ def read_plain(text: str) -> PlainValue:
     return text
 
 
+def find_invisible(text: str) -> str | None:
+    """The name of a character at an end of a word that nobody sees there; None without one.
+
+    A byte order mark is found anywhere: it is left where two files were joined.
+    """
+    for letter in (text[:1], text[-1:], "\ufeff"):
+        if letter in INVISIBLE and letter in text:
+            return f"{INVISIBLE[letter]} (U+{ord(letter):04X})"
+    return None
+
+
 def is_plain_text(text: str) -> bool:
     """Whether `text`, written without quotes, is read back as that text."""
+    if not text.isascii() and find_invisible(text):
+        return False
     try:
         return read_plain(text) is text
     except TypingTrap:

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import yaml
 
 from modelyard.core.errors import Diagnostic
+from modelyard.settings.yaml_scalars import LINE_END
 
 # What may stand in YAML: https://yaml.org/spec/1.2.2/#51-character-set
 _UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _CONFLICT = re.compile(r"(<{7}|={7}|>{7})( |$)")
 _TEMPLATE = re.compile(r"\{%|\{\{-|\{\{\s*\.")
 _NEVER_CLOSED = "found unexpected end of stream"
@@ -89,7 +89,7 @@ def explain_syntax(error: Exception, text: str, name: str, first_line: int) -> D
     mark = getattr(error, "problem_mark", None)
     if mark is None:
         return _character_problem(error, text, name, first_line)
-    lines = _LINE_END.split(text)
+    lines = LINE_END.split(text)
     if conflict := _conflict(lines):
         return Diagnostic(
             message="a conflict of git that is not resolved",
@@ -121,6 +121,11 @@ def explain_syntax(error: Exception, text: str, name: str, first_line: int) -> D
 
 def _in_words(said: str, line: str, above: str, column: int) -> tuple[str, str | None]:
     """What the parser said of a line and a column in it."""
+    if "\ufeff" in line:
+        return (
+            "a byte order mark (U+FEFF) inside the file",
+            "remove it: two files were joined there",
+        )
     if said == "found character that cannot start any token":
         return f"a text cannot begin with {line[column : column + 1] or 'this'}", _IN_QUOTES
     if said == "did not find expected alphabetic or numeric character":

@@ -9,8 +9,10 @@ CODES: Mapping[str, str] = {
     "yaml-syntax": "The file is not YAML. The place is where the parser gave up.",
     "yaml-conflict": "A merge of git was not resolved: the file has both sides, and its marks.",
     "yaml-tab": "YAML is indented with spaces; a tab is no indentation.",
-    "yaml-character": "A character that no YAML file can hold, such as a control character.",
+    "yaml-character": "A character that no YAML file can hold, or that nobody sees.",
     "yaml-duplicate-key": "A key is set twice. Readers of YAML silently keep the last one.",
+    "yaml-comma": "In braces a comma ends a text, so that `{rows: 8,192}` has a key `192`. Write a "
+    "number without commas, and a text that has one in quotes.",
     "yaml-key": "A key is a list or a mapping; settings have plain names.",
     "yaml-typing-trap": "A plain word that readers of YAML take for different things, such as "
     "`no`, `12:30` or `010`. Put it in quotes, or write the value that is meant.",
@@ -28,8 +30,9 @@ CODES: Mapping[str, str] = {
     # Shape
     "unreadable": "The file cannot be read as a config.",
     "not-a-mapping": "A config is a mapping of keys to values, and not empty.",
-    "other-program": "The file is for another training program, such as axolotl; `models config "
-    "import` translates it.",
+    "other-program": "The file is one of another program, such as docker-compose or axolotl. "
+    "`models config import` translates those of training programs.",
+    "other-kind": "The keys are those of another kind of config than the folder is for.",
     "unknown-kind": "The kind of a config is given by its folder or its schema line.",
     "other-schema": "The first lines name the schema of another kind than the folder is for. The "
     "folder counts; an editor uses the schema.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache
@@ -19,7 +18,7 @@ from modelyard.configs.environments import (
 from modelyard.configs.kinds import KINDS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
 from modelyard.configs.reading.given import GIVEN, GivenSettings
-from modelyard.configs.reading.programs import called, program_of
+from modelyard.configs.reading.recognition import HOLDER, require_config
 from modelyard.configs.reading.spellings import Naming, respell
 from modelyard.core.errors import Diagnostic, InvalidInput, KeyPath, ModelyardError, ProblemsFound
 from modelyard.settings.converters import Where
@@ -148,18 +147,14 @@ def inspect_document(
     Raises ModelyardError when nothing could be read, or when it is no mapping.
     """
     source = inspect_yaml(path, name=shown)
-    found = KINDS[kind] if kind else kind_of(path, source.name)
-    if not isinstance(source.value, dict):
-        if source.problems:
-            raise ProblemsFound(f"{source.name} is not valid", source.problems)
-        empty = source.value is None
-        message = "the file is empty" if empty else "a config is a mapping of keys to values"
-        raise ProblemsFound(
-            f"{source.name} is not valid",
-            [Diagnostic(message=message, where=source.where(), code="not-a-mapping")],
-        )
-    if found.name == "fine_tuning":
-        _refuse_other_program(source)
+    if isinstance(source.value, dict):
+        source = _without_holders(source)
+    try:
+        found = KINDS[kind] if kind else kind_of(path, source.name)
+    except ProblemsFound:
+        require_config(source, None)
+        raise
+    require_config(source, found)
     source = respell(source, found, naming or (lambda word: word))
     wrong = tuple(_header_problems(source, environments)) if found.deployable else ()
     if (other := _other_schema(source, found)) is not None:
@@ -179,22 +174,13 @@ def inspect_document(
     )
 
 
-def _refuse_other_program(source: YamlSource) -> None:
-    """Raise ProblemsFound for the settings of another training program."""
-    program = program_of(source.value)
-    if program is None:
-        return
-    raise ProblemsFound(
-        f"{source.name} is {called(program)}",
-        [
-            Diagnostic(
-                message=f"this is {called(program)}, and its keys mean nothing here",
-                where=source.where(),
-                hint=f"`models config import {shlex.quote(source.name)}` translates it",
-                code="other-program",
-            )
-        ],
-    )
+def _without_holders(source: YamlSource) -> YamlSource:
+    """The source without the keys at its top that only hold anchors."""
+    holders = [key for key in source.value if key.startswith(HOLDER)]
+    if not holders:
+        return source
+    kept = {key: value for key, value in source.value.items() if key not in holders}
+    return replace(source, value=kept)
 
 
 def _other_schema(source: YamlSource, kind: Kind) -> Diagnostic | None:

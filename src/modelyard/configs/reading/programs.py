@@ -1,8 +1,13 @@
-"""Settings files of other training programs, told by their keys."""
+"""Files of other programs, told by their keys, so that one line says so instead of a flood.
+
+`models config import` translates those of three training programs; for the others it is said what
+to write instead, where there is something.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 _FEWEST = 2
@@ -41,8 +46,122 @@ TRL comes last: its files also have the arguments of transformers' trainer, as L
 """
 
 
+@dataclass(frozen=True, slots=True)
+class OtherFile:
+    """A kind of file of another program."""
+
+    called: str
+    """What it is: `a docker-compose file`."""
+    telling: str
+    """What it has: paths of keys, all of which are there; `*` is any name or item, and `|` parts
+    alternatives."""
+    instead: str | None = None
+    """What to write here instead; None where nothing of it is a matter of this program."""
+
+
+_MODELS = "each model is a file in configs/language_models/: provider, model, endpoint, api_key"
+_SERVED = (
+    "a server is a language model with `provider: openai_compatible`, and its URL as `endpoint`"
+)
+_OTHER_FILES = (
+    OtherFile(
+        "a config of the LiteLLM proxy",
+        "model_list.*.litellm_params | litellm_settings | router_settings model_list",
+        f"{_MODELS}; fallbacks, routing and budgets are in configs/integration.yaml",
+    ),
+    OtherFile(
+        "a promptfoo config",
+        "prompts providers | prompts tests | providers tests | prompts targets | redteam targets "
+        "| defaultTest | redteam.plugins",
+        "its tests are the cases of a test suite in configs/test_suites/",
+    ),
+    OtherFile("a config of NeMo Guardrails", "rails models | models.*.engine", _MODELS),
+    OtherFile("a config of Continue", "models.*.roles | models.*.provider schema", _MODELS),
+    OtherFile("a config of aichat", "clients.*.type", _MODELS),
+    OtherFile("a config of llama-swap", "models.*.cmd", _SERVED),
+    OtherFile(
+        "a config of vLLM",
+        "tensor-parallel-size | gpu-memory-utilization | served-model-name | max-model-len "
+        "| tensor_parallel_size gpu_memory_utilization | tensor_parallel_size max_model_len",
+        _SERVED,
+    ),
+    OtherFile(
+        "a model config of LocalAI", "backend context_size | parameters.model backend", _SERVED
+    ),
+    OtherFile(
+        "an adapter_config.json of PEFT",
+        "peft_type | lora_alpha target_modules",
+        "`models adapters import FOLDER --name NAME` imports the adapter",
+    ),
+    OtherFile(
+        "a config.json of Hugging Face",
+        "architectures | model_type hidden_size | model_type num_hidden_layers",
+        "a base is a folder models/base/NAME/ with a MODEL_INFO.md",
+    ),
+    OtherFile(
+        "a torchtune config",
+        "*._component_",
+        "its settings are `lora`, `schedule` and `data` of a config in configs/fine_tuning/",
+    ),
+    OtherFile(
+        "a LitGPT config",
+        "checkpoint_dir lora_r | lora_query lora_key | checkpoint_dir out_dir",
+        "its settings are `lora`, `schedule` and `data` of a config in configs/fine_tuning/",
+    ),
+    OtherFile("a DeepSpeed config", "zero_optimization | train_micro_batch_size_per_gpu"),
+    OtherFile(
+        "a config of Accelerate",
+        "compute_environment distributed_type | distributed_type num_machines",
+    ),
+    OtherFile("a mergekit config", "merge_method"),
+    OtherFile("a NeMo config", "exp_manager"),
+    OtherFile("a config of PyTorch Lightning", "seed_everything trainer"),
+    OtherFile(
+        "a task of the lm-evaluation-harness",
+        "doc_to_text | doc_to_target | dataset_path output_type",
+        "questions with right answers are a test suite in configs/test_suites/",
+    ),
+    OtherFile("a file of CrewAI", "*.role *.goal"),
+    OtherFile("a Rasa config", "pipeline policies | policies recipe"),
+    OtherFile("an app of Dify", "app.mode"),
+    OtherFile("a docker-compose file", "services.*.image | services.*.build | services.*.extends"),
+    OtherFile("a Kubernetes manifest", "apiVersion kind"),
+    OtherFile("a Helm chart", "apiVersion version name | appVersion"),
+    OtherFile("a Kustomize file", "resources patches | configMapGenerator | resources namePrefix"),
+    OtherFile(
+        "the values of a Helm chart",
+        "replicaCount | image.repository | image.pullPolicy | fullnameOverride | nameOverride "
+        "| nodeSelector tolerations | ingress service",
+    ),
+    OtherFile("a GitHub workflow", "jobs.*.runs-on | jobs.*.steps | jobs.*.uses | on jobs"),
+    OtherFile("a GitHub action", "runs.using"),
+    OtherFile("a config of Dependabot", "updates.*.package-ecosystem"),
+    OtherFile("a pre-commit config", "repos.*.hooks"),
+    OtherFile("a DVC pipeline", "stages.*.cmd"),
+    OtherFile("a GitLab pipeline", "stages | *.script | *.trigger"),
+    OtherFile("a CircleCI config", "workflows.*.jobs | orbs"),
+    OtherFile("an Azure pipeline", "pool.vmImage | steps.*.task | stages.*.jobs"),
+    OtherFile("an Ansible playbook", "*.hosts *.tasks | *.hosts *.roles"),
+    OtherFile("a CloudFormation template", "AWSTemplateFormatVersion | Resources.*.Type"),
+    OtherFile("a config of the Serverless Framework", "functions.*.handler"),
+    OtherFile("a conda environment", "channels dependencies"),
+    OtherFile("a config of MkDocs", "site_name"),
+    OtherFile("an OpenAPI document", "openapi paths | swagger paths | openapi info"),
+    OtherFile("a JSON Schema", "$schema properties | $defs properties | $schema type"),
+    OtherFile("a Prometheus config", "scrape_configs | groups.*.rules"),
+    OtherFile("an Alertmanager config", "route receivers"),
+    OtherFile("a config of the OpenTelemetry Collector", "service.pipelines"),
+    OtherFile("a dbt file", "models.*.columns | sources.*.tables | model-paths"),
+    OtherFile("a SkyPilot task", "run setup | run file_mounts | run resources"),
+    OtherFile("a config of Ray", "applications.*.import_path | available_node_types"),
+    OtherFile("an MLflow project", "entry_points"),
+    OtherFile("a package.json", "dependencies scripts | devDependencies"),
+)
+
+
 def program_of(values: Mapping[Any, Any]) -> str | None:
-    """The program whose settings these are: axolotl, LLaMA-Factory or TRL; None for any other."""
+    """The training program whose settings these are, as `models config import` reads them:
+    axolotl, LLaMA-Factory or TRL; None for any other."""
     if any(isinstance(values.get(group), dict) for group in _OWN_GROUPS):
         return None
     for program, keys in _KEYS.items():
@@ -54,3 +173,29 @@ def program_of(values: Mapping[Any, Any]) -> str | None:
 def called(program: str) -> str:
     """`an axolotl config`, `a TRL config`."""
     return f"an {program} config" if program[0] in "aeiou" else f"a {program} config"
+
+
+def find_other_file(value: Any) -> OtherFile | None:
+    """The kind of file of another program that a YAML document is; None where it looks like none.
+
+    A training program's is told by `program_of`.
+    """
+    for other in _OTHER_FILES:
+        for alternative in other.telling.split("|"):
+            if all(any(_at(value, path.split("."))) for path in alternative.split()):
+                return other
+    return None
+
+
+def _at(value: Any, path: list[str]) -> Iterator[bool]:
+    """True for each place of nested mappings and lists that a path leads to."""
+    if not path:
+        yield True
+        return
+    first, *rest = path
+    if first == "*":
+        items = value.values() if isinstance(value, dict) else value
+        for item in items if isinstance(value, (dict, list)) else ():
+            yield from _at(item, rest)
+    elif isinstance(value, dict) and first in value:
+        yield from _at(value[first], rest)
