@@ -44,6 +44,7 @@ LINES = {
     "performance-test --test-suite": "--test-suite {} --baseline nothing",
     "config show CONFIG": "{}",
     "config explain CONFIG": "timeout {}",
+    "config remove CONFIG": "{} --env test --dry-run",
     "config diff BEFORE": "{} claude",
     "config diff AFTER": "claude {}",
     "providers compare --model": "--test-suite tiny --model {} --model absent",
@@ -114,6 +115,9 @@ def test_a_config_may_be_called_in_every_form(
         printed = capsys.readouterr()
         return code, re.sub(rf"\S*{name}[^\s']*", "X", printed.out + printed.err)
 
+    if parameter == "config remove CONFIG":
+        assert models("deploy-config", name, "--env", "test") == 0
+        capsys.readouterr()
     by_name = said(name)
     assert by_name[0] != 3
     for word in (f"{kind}/{name}", f"{kind}/{name}.yaml", f"configs/{file}.yaml"):

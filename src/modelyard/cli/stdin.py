@@ -53,11 +53,14 @@ def read_line(marker: str, most_characters: int) -> str | None:
     return line
 
 
-def read_piped() -> bytes:
-    """All bytes on stdin. Raises InvalidInput when it is a terminal, where nothing is piped."""
+def read_piped(what: str = "rows", most_bytes: int = -1) -> bytes:
+    """All bytes on stdin, or its beginning.
+
+    Raises InvalidInput when it is a terminal, where nothing is piped.
+    """
     if sys.stdin.isatty():
-        raise InvalidInput("is a terminal; pipe rows into the command", where="stdin")
-    return sys.stdin.buffer.read()
+        raise InvalidInput(f"is a terminal; pipe {what} into the command", where="stdin")
+    return sys.stdin.buffer.read(most_bytes)
 
 
 def ask_yes(question: str) -> bool:

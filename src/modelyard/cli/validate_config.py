@@ -20,6 +20,7 @@ from modelyard.cli.render import (
     print_note,
     print_title,
 )
+from modelyard.cli.stdin import read_piped
 from modelyard.configs.checking.report import (
     CheckReport,
     check_result,
@@ -32,6 +33,9 @@ from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.seen_from import repository_around
 
+_STDIN = "-"
+_MOST_BYTES = 1_000_001
+"""One more than the largest config has."""
 Format = Literal["text", "json", "sarif", "junit", "github"]
 
 
@@ -40,7 +44,8 @@ def validate_config(
         list[str] | None,
         typer.Argument(
             metavar="CONFIG|DIR",
-            help="Files, folders, KIND/NAME or names. Default: every config of the project.",
+            help="Files, folders, KIND/NAME or names; `-` is a config on stdin. Default: every "
+            "config of the project.",
         ),
     ] = None,
     environment: Annotated[
@@ -50,6 +55,14 @@ def validate_config(
             metavar="ENV",
             autocompletion=complete_environment,
             help="Check this environment only. Default: all that are declared.",
+        ),
+    ] = None,
+    stdin_filename: Annotated[
+        str | None,
+        typer.Option(
+            "--stdin-filename",
+            metavar="FILE",
+            help="With `-`: the file that stdin is the content of, so that its kind is known.",
         ),
     ] = None,
     output: Annotated[
@@ -81,6 +94,7 @@ def validate_config(
     models validate-config configs/language_models/gpt4_config.yaml
     models validate-config --env production --strict
     models validate-config configs/ --format sarif > configs.sarif
+    git show HEAD:configs/integration.yaml | models validate-config -
 
     \b
     json:   the findings for a program; `--json` is the same
@@ -93,15 +107,21 @@ def validate_config(
     if as_json and output not in ("text", "json"):
         raise InvalidInput(f"--json and --format {output} do not go together")
 
-    work_in_project_of(words or ())
+    files = [word for word in words or () if word != _STDIN]
+    from_stdin = len(files) < len(words or ())
+    if stdin_filename is not None and not from_stdin:
+        raise InvalidInput("--stdin-filename says what `-` is, which is not named", hint="add `-`")
+    work_in_project_of([*files, stdin_filename])
     report = check_named(
-        words or [],
+        files,
+        stdin=read_piped("a config", _MOST_BYTES) if from_stdin else None,
+        stdin_file=stdin_filename,
         environment=environment,
         strict=strict,
         find_live=_find_live,
         processes=len(os.sched_getaffinity(0)),
     )
-    _print(report, "json" if as_json else output, strict)
+    _print(report, "json" if as_json else output, strict, with_lines=not from_stdin)
     if not report.in_project:
         print_note("no project is around these files, so they can only name each other")
     print_note(verdict(report))
@@ -123,7 +143,7 @@ def _find_live(project: Project) -> list[str]:
         return []
 
 
-def _print(report: CheckReport, output: Format, strict: bool) -> None:
+def _print(report: CheckReport, output: Format, strict: bool, *, with_lines: bool) -> None:
     if output == "json":
         print_json(check_result(report, strict=strict))
         return
@@ -141,7 +161,7 @@ def _print(report: CheckReport, output: Format, strict: bool) -> None:
         from modelyard.configs.checking.formats import github_lines
 
         print_lines(github_lines(report))
-    elif sys.stdout.isatty():
+    elif with_lines and sys.stdout.isatty():
         draw_report(report)
     else:
         print_lines(map(finding_line, report.findings))

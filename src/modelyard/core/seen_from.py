@@ -14,6 +14,9 @@ from pathlib import Path
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.layout import find_project
 
+STDIN = "<stdin>"
+"""How messages call what came on stdin."""
+
 
 def seen_from(folder: Path, root: Path, shown: str) -> str:
     """A path, relative to `root` or absolute, as somebody in `folder` writes it.
@@ -21,6 +24,8 @@ def seen_from(folder: Path, root: Path, shown: str) -> str:
     Relative where it lies below `folder`, or both are in `root`: then `..` may stand at its
     beginning, and nowhere else. Absolute otherwise.
     """
+    if shown == STDIN:
+        return shown
     path, here, there = Path(shown), Path(folder).resolve(), Path(root).resolve()
     if not path.is_absolute():
         if here == there:

@@ -84,13 +84,14 @@ def load_yaml(path: Path, *, name: str | None = None) -> YamlSource:
     return parse_yaml(_read_text(path, shown), name=shown)
 
 
-def inspect_yaml(path: Path, *, name: str | None = None) -> YamlSource:
+def inspect_yaml(path: Path, *, name: str | None = None, data: bytes | None = None) -> YamlSource:
     """Read a YAML file for its mistakes: what could be read of it, with `problems`.
 
+    `data` is its content where that is not read from `path`, such as what came on stdin.
     Raises ProblemsFound when nothing could be, or when reading had to stop.
     """
     shown = name or str(path)
-    return _parse(_read_text(path, shown), shown, 1)
+    return _parse(_read_text(path, shown) if data is None else _decode(data, shown), shown, 1)
 
 
 def parse_yaml(text: str, *, name: str, first_line: int = 1) -> YamlSource:
@@ -170,13 +171,13 @@ def _read_text(path: Path, shown: str) -> str:
         raise _refusal(shown, "yaml-unreadable", f"cannot read: {error.strerror}") from error
     except ValueError as error:
         raise _refusal(shown, "yaml-unreadable", "is no path") from error
+    return _decode(data, shown)
+
+
+def _decode(data: bytes, shown: str) -> str:
+    """The bytes of a file as text. Raises ProblemsFound for too many, and what is not UTF-8."""
     if len(data) > _MOST_BYTES:
         raise _refusal(shown, "yaml-too-large", _TOO_LARGE)
-    return decode_text(data, shown)
-
-
-def decode_text(data: bytes, shown: str) -> str:
-    """The bytes of a file as text. Raises ProblemsFound for what is not UTF-8."""
     if wide := _wide_encoding(data):
         message, hint = f"is {wide} text, as PowerShell and Notepad write it", "save it as UTF-8"
         raise _refusal(shown, "yaml-not-utf8", message, f"{shown}:1:1", hint)

@@ -36,8 +36,9 @@ from modelyard.configs.reading.document import (
 from modelyard.configs.reading.given import GIVEN
 from modelyard.configs.reading.references import secret_references
 from modelyard.configs.reading.shape import Shaped
-from modelyard.core.errors import Diagnostic, KeyPath, ModelyardError, dotted
+from modelyard.core.errors import Diagnostic, InvalidInput, KeyPath, ModelyardError, dotted
 from modelyard.core.layout import Project
+from modelyard.core.seen_from import STDIN, without_dots
 from modelyard.core.shares import in_shares
 from modelyard.secrets.detection import InlineSecret, find_secrets, mask_tokens
 from modelyard.secrets.references import NoUsableEndpoint, read_endpoint
@@ -58,19 +59,26 @@ def check_named(
     *,
     environment: str | None = None,
     strict: bool = False,
+    stdin: bytes | None = None,
+    stdin_file: str | None = None,
     find_live: Callable[[Project], Collection[str]] = lambda _: (),
     processes: int = 1,
 ) -> CheckReport:
     """Check the configs that files, folders, KIND/NAME and names choose; without words, all.
 
+    `stdin` is a config too, where it is given: the content of the file `stdin_file`, which need not
+    be there yet, or of one that has no name.
     In one environment, or in all that are declared; `find_live` gives those in which something is
     live, when their declaration is checked. See check_configs.
     Raises InvalidInput for a word or an environment that names nothing and when there is no
     project, NoData when there is no config at all.
     """
-    catalogue = open_catalogue(words)
-    paths = select_configs(catalogue, words)
-    checks_environments = _take_environments(catalogue, paths) or not words
+    catalogue = open_catalogue(words, without_files=stdin is not None)
+    paths = select_configs(catalogue, words) if words or stdin is None else []
+    if stdin is not None:
+        paths.append(_path_of_stdin(catalogue, stdin_file))
+        catalogue.take_content(paths[-1], stdin)
+    checks_environments = _take_environments(catalogue, paths) or not (words or stdin)
     if environment is not None and not catalogue.environments.problems:
         catalogue.environments.require(environment)
     return check_configs(
@@ -79,9 +87,18 @@ def check_named(
         environments=(environment,) if environment is not None else None,
         live=find_live(catalogue.project) if checks_environments else (),
         strict=strict,
-        unread=not words,
+        unread=not words and stdin is None,
         processes=processes,
     )
+
+
+def _path_of_stdin(catalogue: ConfigCatalogue, file: str | None) -> Path:
+    if file is None:
+        return catalogue.project.root / STDIN
+    try:
+        return catalogue.locate(file)
+    except InvalidInput:
+        return without_dots(Path(file))
 
 
 def _take_environments(catalogue: ConfigCatalogue, paths: Sequence[Path]) -> bool:
@@ -158,7 +175,7 @@ def _check_files(configs: ConfigSet, paths: Sequence[Path], strict: bool) -> _Ch
         except ModelyardError as error:
             whole = Diagnostic(message=error.message, where=error.where, hint=error.hint)
             found: Iterable[Diagnostic] = error.problems or (whole,)
-            text = _text_of(path)
+            text = _text_of(path, catalogue.content_of(path))
         else:
             found = (*_check_document(document, configs, views, strict), *_given_secrets(document))
             text = document.source.text
@@ -221,8 +238,10 @@ def _sorted(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     return tuple(by_place[key] for key in sorted(by_place))
 
 
-def _text_of(path: Path) -> str:
+def _text_of(path: Path, data: bytes | None = None) -> str:
     """The text of a file that is not valid: a secret may stand in it all the same."""
+    if data is not None:
+        return data.decode("utf-8-sig", "replace") if len(data) <= _MOST_BYTES else ""
     if not path.is_file():  # a pipe would never end
         return ""
     try:

@@ -47,6 +47,15 @@ class ConfigCatalogue:
         self._replacement: Path | None = None
         self._aliased: dict[str, list[str]] = {}
         self._aliases: dict[Path, list[str]] = {}
+        self._contents: dict[Path, bytes] = {}
+
+    def take_content(self, path: Path, data: bytes) -> None:
+        """Read this instead of the file at a path; call it before any config is read."""
+        self._contents[path] = data
+
+    def content_of(self, path: Path) -> bytes | None:
+        """What is read instead of the file; None where the file is read."""
+        return self._contents.get(path)
 
     @cached_property
     def environments(self) -> DeclaredEnvironments:
@@ -55,7 +64,9 @@ class ConfigCatalogue:
         if not paths:
             return STANDARD
         try:
-            document = inspect_document(paths[0], shown=self.project.show(paths[0]))
+            document = inspect_document(
+                paths[0], shown=self.project.show(paths[0]), data=self.content_of(paths[0])
+            )
         except ModelyardError as error:
             whole = Diagnostic(message=error.message, where=error.where, hint=error.hint)
             return replace(STANDARD, problems=error.problems or (whole,))
@@ -110,6 +121,7 @@ class ConfigCatalogue:
                     shown=self.project.show(path),
                     environments=self.environments,
                     naming=self.name_model,
+                    data=self.content_of(path),
                 )
             except ModelyardError as error:
                 self._read[path] = error
@@ -292,11 +304,12 @@ def kind_name(path: Path) -> str:
         return ""
 
 
-def open_catalogue(words: Sequence[str]) -> ConfigCatalogue:
+def open_catalogue(words: Sequence[str], *, without_files: bool = False) -> ConfigCatalogue:
     """The configs of the project that one of the words lies in, else of that around the working
     folder, else the files named.
 
-    Raises InvalidInput when there is no project and no file is named either.
+    Raises InvalidInput when there is no project and no file is named either, unless
+    `without_files`: then there are no other configs.
     """
     if project := project_named(words):
         return ConfigCatalogue(project)
@@ -304,7 +317,7 @@ def open_catalogue(words: Sequence[str]) -> ConfigCatalogue:
         return ConfigCatalogue(find_project())
     except InvalidInput:
         paths = [without_dots(Path(word)) for word in words if word and os.path.lexists(word)]
-        if os.environ.get("MODELS_PROJECT") or not paths:
+        if os.environ.get("MODELS_PROJECT") or not (paths or without_files):
             raise
     for path in paths:
         try:

@@ -140,17 +140,19 @@ def inspect_document(
     kind: str | None = None,
     environments: DeclaredEnvironments = STANDARD,
     naming: Naming | None = None,
+    data: bytes | None = None,
 ) -> Document:
     """Read as much of a config file as is possible; what is wrong with it is in `problems`.
 
-    `naming` gives the names of language models for their aliases.
+    `naming` gives the names of language models for their aliases; `data` is the content of the file
+    where it is not read from `path`.
     Raises ModelyardError when nothing could be read, or when it is no mapping.
     """
-    source = inspect_yaml(path, name=shown)
+    source = inspect_yaml(path, name=shown, data=data)
     if isinstance(source.value, dict):
         source = _without_holders(source)
     try:
-        found = KINDS[kind] if kind else kind_of(path, source.name)
+        found = KINDS[kind] if kind else kind_of(path, source.name, data)
     except ProblemsFound:
         require_config(source, None)
         raise
@@ -247,18 +249,22 @@ def _head(path: Path, size_bytes: int) -> str:
         return stream.read(size_bytes).decode(errors="replace")
 
 
-def kind_of(path: Path, shown: str) -> Kind:
-    """The kind of a file: by its folder, else by the schema that its first lines name."""
+def kind_of(path: Path, shown: str, data: bytes | None = None) -> Kind:
+    """The kind of a file: by its folder, else by the schema that its first lines name.
+
+    `data` is its content where that is not read from `path`.
+    """
     if path.absolute().parent.name in KINDS:
         return KINDS[path.absolute().parent.name]
     named_like = KINDS.get(path.stem) if path.suffix in SUFFIXES else None
     if named_like is not None and named_like.single:
         return named_like
-    if path.exists() and not path.is_file():  # a pipe would never end
+    if data is None and path.exists() and not path.is_file():  # a pipe would never end
         what = "is a folder" if path.is_dir() else "is no regular file"
         raise InvalidInput(f"{what}, so it is no config", where=shown)
     try:
-        named = _SCHEMA_LINE.search(_head(path, _HEAD_BYTES))
+        head = data[:_HEAD_BYTES].decode(errors="replace") if data else _head(path, _HEAD_BYTES)
+        named = _SCHEMA_LINE.search(head)
     except OSError as error:
         raise InvalidInput(f"cannot read: {error.strerror}", where=shown) from error
     if named and named[1] in KINDS:
