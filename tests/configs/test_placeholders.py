@@ -54,6 +54,9 @@ def test_what_is_written_out_is_valid(project: Project) -> None:
     [
         *("${MODEL}", "$MODEL", "os.environ/MODEL", '"{{ env.M }}"', "<YOUR_MODEL>", "env:MODEL"),
         *("x-${TAG:-latest}", "'%MODEL%'", "your-model-here", "org/<model name>", "CHANGE_ME"),
+        *("'{MODEL}'", "'@MODEL@'", "'%(MODEL)s'", "'#{MODEL}#'", "$[MODEL]", "$env:MODEL"),
+        *("<% MODEL %>", "__MODEL__", "((model))", "os.getenv('M')", "ENV['M']", "replace-me"),
+        *("your_model_here", "INSERT_MODEL", "TODO", "xxx", "gpt-...", "change-me", "TBD"),
     ],
 )
 def test_a_placeholder_is_no_model(project: Project, model: str) -> None:
@@ -62,7 +65,13 @@ def test_a_placeholder_is_no_model(project: Project, model: str) -> None:
     assert "environments:" in (finding.hint or "")
 
 
-@pytest.mark.parametrize("model", ["gpt-4.1", "meta-llama/Llama-3", "a$1", "m@sha256:0a", "envoy"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("gpt-4.1", "meta-llama/Llama-3", "a$1", "m@sha256:0a", "envoy", "ft:gpt-4o:org::9x"),
+        *("hf.co/a/b:Q4_K_M", "todo-model", "my__model__v2", "accounts/x/models/y", "xx-large"),
+    ],
+)
 def test_odd_names_of_models_are_no_placeholders(project: Project, model: str) -> None:
     assert check(project, model=model).findings == ()
 
@@ -139,6 +148,28 @@ def test_an_environment_without_a_url_is_said_and_not_repeated(
         ("op://vault/item/key", "env:MY_KEY"),
         ("vault:secret/data/llm#key", "env:MY_KEY"),
         ("arn:aws:secretsmanager:us-east-1:123:secret:llm", "env:MY_KEY"),
+        ("'{env:MY_KEY}'", "env:MY_KEY"),
+        ("env://MY_KEY", "env:MY_KEY"),
+        ("$env:MY_KEY", "env:MY_KEY"),
+        ("os.getenv('MY_KEY')", "env:MY_KEY"),
+        ("os.environ.get('MY_KEY')", "env:MY_KEY"),
+        ("System.getenv('MY_KEY')", "env:MY_KEY"),
+        ("ENV['MY_KEY']", "env:MY_KEY"),
+        ("${{ secrets.MY_KEY }}", "env:MY_KEY"),
+        ("((MY_KEY))", "env:MY_KEY"),
+        ("${MY_KEY:-none}", "env:MY_KEY"),
+        ("my_api_key", "env:MY_API_KEY"),
+        ("YOUR_API_KEY", "env:MY_KEY"),
+        ("'{{resolve:secretsmanager:x}}'", "env:MY_KEY"),
+        ("'${sops:path.key}'", "env:MY_KEY"),
+        ("ref+awsssm://path/key", "env:MY_KEY"),
+        ("bao:kv/llm", "env:MY_KEY"),
+        ("doppler:MY_KEY", "env:MY_KEY"),
+        ("'@Microsoft.KeyVault(SecretUri=https://x/y)'", "env:MY_KEY"),
+        ("'$ANSIBLE_VAULT;1.1;AES256'", "env:MY_KEY"),
+        ("/run/secrets/llm", "file:/run/secrets/llm"),
+        ("'@/run/secrets/llm'", "file:/run/secrets/llm"),
+        ("$(cat /run/secrets/llm)", "file:/run/secrets/llm"),
         ("ENC[AES256_GCM,data:Tr7oa9x8Kq2LmZpR4vBn,iv:1A=,tag:g=,type:str]", "env:MY_KEY"),
     ],
 )

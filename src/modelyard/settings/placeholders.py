@@ -11,27 +11,40 @@ import re
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 # In what Python and ECMA 262 have in common: the JSON Schemas have it too.
 PLACEHOLDER = (
-    rf"\$\{{[^}}\n]*\}}|\$\({_VARIABLE}\)|\$[A-Z_][A-Z0-9_]*|\{{\{{[^\n]*\}}\}}"  # shell, Jinja
-    rf"|%{_VARIABLE}%|<[A-Za-z][A-Za-z0-9_ .-]*>|os\.environ|process\.env|env\.[A-Z_]+"
-    r"|YOUR[-_][A-Z0-9_-]+|your-[a-z0-9-]+-here|CHANGE_?ME|changeme"
+    rf"\$\{{[^}}\n]*\}}|\$\({_VARIABLE}\)|\$\[{_VARIABLE}\]|\$[A-Z_][A-Z0-9_]*|\$env:{_VARIABLE}"
+    rf"|\{{\{{[^\n]*\}}\}}|\{{[A-Za-z_][A-Za-z0-9_.:-]*\}}|<%[^\n]*%>"  # templates
+    rf"|\(\({_VARIABLE}\)\)|%{_VARIABLE}%|%\({_VARIABLE}\)s|@[A-Z][A-Z0-9_]*@|__[A-Z][A-Z0-9_]*__|#\{{[^\n]*\}}#?"
+    r"|<[A-Za-z][A-Za-z0-9_ .-]*>|os\.environ|process\.env|env\.[A-Z_]+|getenv\(|ENV\["
+    r"|YOUR[-_ ][A-Z0-9_ -]+|your[-_][a-z0-9_-]+[-_]here|[Cc]hange[-_]?[Mm]e|CHANGE[-_]?ME"
+    r"|REPLACE[-_]?ME|replace[-_]?me|INSERT[-_][A-Z0-9_-]+|insert[-_][a-z0-9_-]+[-_]here"
+    r"|\b(?:TODO|FIXME|TBD|XXX+|xxx+)\b|\.\.\."
 )
 """Regular expression of a placeholder somewhere in a text."""
 NO_PLACEHOLDER = rf"(?!env:)(?![^\n]*(?:{PLACEHOLDER}))"
 """What the pattern of a value that must be written out begins with."""
 
 _NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
+_LOWER_NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*_(?:key|token|secret)")
+_EXAMPLE_NAME = re.compile(r"YOUR[-_ ].*|CHANGE[-_]?ME|REPLACE[-_]?ME|INSERT[-_].*")
 _NAMED = re.compile(
-    rf"\$\{{\s*(?:env[.:])?({_VARIABLE})[^}}]*\}}|\$\(?({_VARIABLE})\)?"
-    rf"|\{{\{{\s*(?:(?:\w+\.)*|(?:\w+\s+)?['\"]?)({_VARIABLE})[^}}]*\}}\}}"
-    rf"|(?:os\.environ|process\.env)[/.\[]['\"]?({_VARIABLE})['\"]?\]?"
-    rf"|(?i:env)[.:/]\s*({_VARIABLE})|%({_VARIABLE})%|<({_VARIABLE})>"
+    rf"\$\{{\s*(?:env[.:])?({_VARIABLE})(?:\s*[:?+-][^}}]*|\s*)\}}|\$\(?({_VARIABLE})\)?"
+    rf"|\$?\{{\{{\s*(?:(?:\w+\.)*|(?:\w+\s+)?['\"]?)({_VARIABLE})[^}}:]*\}}\}}"
+    rf"|\{{(?:env[.:])?({_VARIABLE})\}}|\$env:({_VARIABLE})|%({_VARIABLE})%|<({_VARIABLE})>"
+    rf"|(?:os\.environ|process\.env|ENV)[/.\[]['\"]?({_VARIABLE})['\"]?\]?"
+    rf"|(?:os\.environ\.get|(?:\w+\.)?getenv)\(\s*['\"]?({_VARIABLE})['\"]?[^)]*\)"
+    rf"|(?i:env)(?:[.:/]|://)\s*({_VARIABLE})|\(\(({_VARIABLE})\)\)|@({_VARIABLE})@"
 )
+_IN_A_FILE = re.compile(r"(?:\$\((?:cat|<)\s*|@)?(/[\w./-]+)\)?|file://(/[\w./-]+)")
 _ENCRYPTED = re.compile(r"ENC\[[A-Z][^\]\n]*\]?")  # by SOPS
+_STORES = (
+    "op|vault|bws|akeyless|secretsmanager|awssm|ssm|gcpsm|azurekv|keyring|keychain|sops"
+    "|openbao|bao|doppler|infisical|conjur|chamber|berglas|gopass|keyvault|akv"
+)
 _ELSEWHERE = re.compile(
-    rf"{_ENCRYPTED.pattern}|(?:op|vault|bws|akeyless|secretsmanager|awssm|ssm|gcpsm|azurekv|keyring|keychain|sops)"
-    r"(?:\+\w+)?:[^\s\"']+"
+    rf"{_ENCRYPTED.pattern}|[$]?[{{]{{0,2}}(?:resolve:)?(?:{_STORES})(?:\+\w+)?:[^\s\"']+"
+    r"|(?:ref\+\w+|secret|secrets|sm|aws-sm|gcp-sm|az-kv|1password|bw|bitwarden)://[^\s\"']+"
     r"|arn:aws[\w-]*:(?:secretsmanager|ssm):[^\s\"']+|projects/[^/\s]+/secrets/[^\s\"']+"
-    r"|!vault\b.*"
+    r"|@Microsoft\.KeyVault\([^\s\"']*\)|!vault\b.*|\$ANSIBLE_VAULT;.*"
 )
 
 
@@ -44,17 +57,22 @@ def find_placeholder(text: str) -> str | None:
 
 
 def wanted_secret(text: str) -> str | None:
-    """`env:NAME` for what another program would take for a reference to a secret; else None.
+    """`env:NAME` or `file:PATH` for what another program would take for a reference to a secret;
+    else None.
 
     NAME is that of the variable where the text has one.
     """
+    if is_kept_elsewhere(text) or _EXAMPLE_NAME.fullmatch(text):
+        return "env:MY_KEY"
     if _NAME.fullmatch(text):
         return f"env:{text}"
+    if _LOWER_NAME.fullmatch(text):
+        return f"env:{text.upper()}"
     if named := _NAMED.fullmatch(text):
         return f"env:{next(filter(None, named.groups()))}"
-    if text.startswith("<") or is_kept_elsewhere(text):
-        return "env:MY_KEY"
-    return None
+    if found := _IN_A_FILE.fullmatch(text):
+        return f"file:{found[1] or found[2]}"
+    return "env:MY_KEY" if text.startswith("<") else None
 
 
 def is_kept_elsewhere(text: str) -> bool:

@@ -78,7 +78,7 @@ def check_named(
     if stdin is not None:
         paths.append(_path_of_stdin(catalogue, stdin_file))
         catalogue.take_content(paths[-1], stdin)
-    checks_environments = _take_environments(catalogue, paths) or not (words or stdin)
+    checks_environments = _take_environments(catalogue, paths) or (not words and stdin is None)
     if environment is not None and not catalogue.environments.problems:
         catalogue.environments.require(environment)
     return check_configs(
