@@ -246,6 +246,10 @@ class ContextTooLong(AnswerFailed):
     room: int
 
 
+class NotTaken(AnswerFailed):
+    """A model refuses the request as it is, such as its chat template: no other was asked."""
+
+
 class EngineBusy(AnswerFailed):
     """As many requests wait for the local model as may wait: ask again later."""
 

@@ -30,6 +30,7 @@ from modelyard.answering.request import (
     AnswerFailed,
     LeftOut,
     LeftOutFor,
+    NotTaken,
     OverLimit,
     Request,
     UsedChunk,
@@ -160,7 +161,7 @@ class Run:
 
     def _note_damage(self, error: ModelyardError, name: str) -> None:
         if is_damage(error):
-            self.why.broken = name
+            self.why.broken = name, error.message
 
     def _size(self, local: LocalModel | None) -> InputSize:
         if local is not None:
@@ -345,7 +346,10 @@ class Run:
             if failure.kind == "too_long":
                 self.why.too_long = asked.input_tokens, asked.settings.context_tokens
             if failure.kind == "damaged":
-                self.why.broken = asked.settings.adapter or asked.settings.model
+                self.why.broken = (
+                    asked.settings.adapter or asked.settings.model,
+                    failure.reason,
+                )
             if failure.kind == "busy" and asked.answering.runs_here:
                 self.why.engine_busy = True
             if self.calls.shown:
@@ -353,6 +357,7 @@ class Run:
             if failure.kind == "invalid":
                 raise self.failed(
                     f"{asked.name} does not take the request: {failure.reason}",
+                    NotTaken,
                     hint="no other model was asked: the request is at fault, or its settings are",
                 )
         lasting = [each for each in made.failures if each.kind in ("no_access", "no_quota")]

@@ -32,8 +32,8 @@ class Unanswered:
 
     too_long: tuple[int, int] | None = None
     """The tokens of the prompt, and the room of the last model that had too little."""
-    broken: str | None = None
-    """The last local model whose files cannot be used."""
+    broken: tuple[str, str] | None = None
+    """The last local model whose files cannot be used, and what is wrong with them."""
     engine_busy: bool = False
     """Whether as many requests wait for a local model as may."""
 
@@ -56,7 +56,8 @@ class Unanswered:
         )
         outcomes = {each.outcome for each in attempts} | {each.why for each in left_out}
         if self.broken is not None:
-            kind, message = BrokenModel, f"{self.broken} cannot be used"
+            name, tried = self.broken  # without the places, which are nobody's business
+            kind, message = BrokenModel, f"{name} cannot be used"
             hint = "`models adapters verify` says what is damaged, and a rollback helps"
         elif self.too_long is not None and outcomes == {"too_long"}:
             kind, message = ContextTooLong, _too_long(*self.too_long)
@@ -72,7 +73,7 @@ class Unanswered:
             left_out=left_out,
         )
         if isinstance(error, BrokenModel) and self.broken is not None:
-            error.name = self.broken
+            error.name = self.broken[0]
         if isinstance(error, ContextTooLong) and self.too_long is not None:
             error.tokens, error.room = self.too_long
         return error

@@ -13,6 +13,7 @@ in the package named here:
         BrokenModel             answering
         ContextTooLong          answering
         EngineBusy              answering
+        NotTaken                answering
       AuditBroken               access
       BaseDamaged               weights
       BaseUnavailable           weights

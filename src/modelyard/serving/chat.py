@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 
 from modelyard.answering.request import Answer, Request
 from modelyard.chatdata.conversation import Message
-from modelyard.providers.call import Usage
+from modelyard.providers.call import NamedTool as RequiredTool
+from modelyard.providers.call import ToolChoice, Usage
 from modelyard.serving.bodies import (
     Body,
     Ignored,
@@ -139,11 +140,11 @@ def _request(exchange: Exchange, body: ChatBody) -> Request:
     )
 
 
-def _choice(choice: str | NamedTool | None) -> str:
-    """Which tool must be called: a word of `ToolChoice`, or its name."""
-    if choice is None:
-        return "auto"
-    return choice if isinstance(choice, str) else choice.function.name
+def _choice(choice: Literal["auto", "none", "required"] | NamedTool | None) -> ToolChoice:
+    """Which tool must be called, if any."""
+    if isinstance(choice, NamedTool):
+        return RequiredTool(choice.function.name)
+    return choice or "auto"
 
 
 def _message(turn: ChatMessage) -> Message:

@@ -13,6 +13,8 @@ from starlette.responses import JSONResponse, Response
 from modelyard.answering.request import Answer, Request
 from modelyard.chatdata.conversation import Message
 from modelyard.core.json_reading import InvalidJson, parse_json
+from modelyard.providers.call import NamedTool as RequiredTool
+from modelyard.providers.call import ToolChoice as Choice
 from modelyard.providers.call import Usage
 from modelyard.serving.bodies import Body, Ignored, Sampled, Tokens, Unsupported
 from modelyard.serving.exchange import Exchange, Route, server_event
@@ -170,8 +172,8 @@ def _function(tool: Tool) -> Mapping[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _choice(choice: ToolChoice | None) -> str:
-    """Which tool must be called: a word of `providers.call.ToolChoice`, or its name."""
+def _choice(choice: ToolChoice | None) -> Choice:
+    """Which tool must be called, if any."""
     if choice is None or choice.type == "auto":
         return "auto"
     if choice.type != "tool":
@@ -183,7 +185,7 @@ def _choice(choice: ToolChoice | None) -> str:
             code="invalid_value",
             param="tool_choice.name",
         )
-    return choice.name
+    return RequiredTool(choice.name)
 
 
 def _message(answer_id: str, model: str, answer: Answer) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from modelyard.answering.request import (
     ContextTooLong,
     EngineBusy,
     NothingFound,
+    NotTaken,
     OverLimit,
 )
 from modelyard.core.errors import InvalidInput, ModelyardError
@@ -122,6 +123,8 @@ def _explained(error: Exception) -> Problem:
         return Problem(
             status=400, message=error.message, code="context_length_exceeded", param="messages"
         )
+    if isinstance(error, NotTaken):
+        return Problem(status=400, message=error.message, code="invalid_value")
     if isinstance(error, EngineBusy):
         return Problem(status=429, message=error.message, code="queue_full", retry_after_s=1)
     if isinstance(error, BrokenModel):

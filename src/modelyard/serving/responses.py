@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from modelyard.answering.request import Answer, Request
 from modelyard.chatdata.conversation import Message
+from modelyard.providers.call import NamedTool as RequiredTool
 from modelyard.providers.call import Usage
 from modelyard.serving.bodies import (
     Body,
@@ -154,7 +155,9 @@ def _request(exchange: Exchange, body: ResponsesBody) -> Request:
         generation=body.generation(max_output_tokens=body.max_output_tokens),
         **form_of(_format(body)),
         tools=tuple(map(_function, body.tools or ())),
-        tool_choice=choice.name if isinstance(choice, NamedTool) else choice or "auto",
+        tool_choice=RequiredTool(choice.name)
+        if isinstance(choice, NamedTool)
+        else choice or "auto",
         user=body.user,
     )
 
