@@ -97,8 +97,8 @@ def test_what_is_more_than_lora_is_refused_with_a_way_out(
     own_adapter: Path, tiny_base: LocalBase
 ) -> None:
     config = json.loads((own_adapter / "adapter_config.json").read_text())
-    text = json.dumps({**config, "modules_to_save": ["lm_head"]})
+    text = json.dumps({**config, "trainable_token_indices": [1]})
     (own_adapter / "adapter_config.json").write_text(text)
-    with pytest.raises(AdapterMismatch, match="uses modules_to_save") as raised:
+    with pytest.raises(AdapterMismatch, match="uses trainable_token_indices") as raised:
         plan_import(own_adapter, tiny_base)
     assert "merge_and_unload" in str(raised.value.hint)

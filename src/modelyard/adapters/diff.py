@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.adapters.lora import LoraModule, as_float32, open_lora
+from modelyard.adapters.lora import LoraModule, OtherKindOfAdapter, as_float32, open_lora
 from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.recorded import figures_of
 from modelyard.adapters.versions import AdapterVersion
@@ -126,7 +126,10 @@ def _compare_weights(
     """The modules that changed, the largest change first, or why they cannot be compared."""
     if old.manifest.base.fingerprint != new.manifest.base.fingerprint:
         return (), "they are for different bases"
-    before, after = open_lora(old.path), open_lora(new.path)
+    try:
+        before, after = open_lora(old.path), open_lora(new.path)
+    except OtherKindOfAdapter as error:
+        return (), f"one {error.message}"
     for version, lora in ((old, before), (new, after)):
         if lora.config.dora:
             return (), f"{version.name} is a DoRA: its change is no product of two matrices"

@@ -217,7 +217,9 @@ def require_format(version: AdapterVersion, form: ExportFormat) -> None:
     config = load_lora_config(version.path / CONFIG_NAME)
     if form != "vllm":
         return
-    if config.dora:
+    if config.saved:
+        what = "uses modules_to_save, which vLLM does not load"
+    elif config.dora:
         what = "is a DoRA, which vLLM does not load"
     elif config.rank_pattern or config.alpha_pattern:
         what = "is of several ranks or alphas, which vLLM does not load"

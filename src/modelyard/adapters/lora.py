@@ -48,6 +48,12 @@ class LoraConfig:
     layers_patterns: tuple[str, ...]
     dora: bool
     transposed: bool
+    saved: tuple[str, ...] = ()
+    """The ends of the names of modules that were trained whole (modules_to_save)."""
+
+    def saves(self, module: str) -> bool:
+        """Whether PEFT stores this module whole, in place of the base's."""
+        return module.endswith(self.saved) if self.saved else False
 
     def adapts(self, module: str) -> bool:
         """Whether PEFT would adapt this module (peft.tuners.tuners_utils, 0.21)."""
@@ -94,7 +100,6 @@ _OTHER_MATHS = (
     "kasa_config",
     "layer_replication",
     "lora_bias",
-    "modules_to_save",
     "monteclora_config",
     "target_parameters",
     "trainable_token_indices",
@@ -113,7 +118,15 @@ _OTHER_SETTINGS = (
     *("auto_mapping", "base_model_name_or_path", "bias", "corda_config", "ensure_weight_tying"),
     *("eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights"),
     *("layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_dropout"),
-    *("lora_ga_config", "megatron_config", "megatron_core", "peft_type", "peft_version", "r"),
+    *(
+        "modules_to_save",
+        "lora_ga_config",
+        "megatron_config",
+        "megatron_core",
+        "peft_type",
+        "peft_version",
+        "r",
+    ),
     *("alpha_pattern", "qalora_group_size", "rank_pattern", "revision", "runtime_config"),
     *("target_modules", "task_type", "use_dora", "use_rslora", "velora_config"),
 )
@@ -177,6 +190,7 @@ def load_lora_config(path: Path) -> LoraConfig:
             layers_patterns=tuple(np.atleast_1d(values.get("layers_pattern") or []).tolist()),
             dora=bool(values.get("use_dora")),
             transposed=bool(values.get("fan_in_fan_out")),
+            saved=tuple(str(name) for name in values.get("modules_to_save") or ()),
         )
         alphas = (config.alpha, *config.alpha_pattern.values())
         if not all(math.isfinite(alpha) and alpha for alpha in alphas):
@@ -269,10 +283,17 @@ def open_lora(folder: Path) -> LoraWeights:
     """The weights of the adapter in `folder`.
 
     They are read into memory, once: a mapped file that somebody shortens ends the process.
-    Raises AdapterMismatch or UnreadableWeights when the files are not whole.
+    Raises OtherKindOfAdapter for one that stores modules whole, AdapterMismatch or
+    UnreadableWeights when the files are not whole.
     """
     path = folder / WEIGHTS_NAME
     config = load_lora_config(folder / CONFIG_NAME)
+    if config.saved:
+        raise OtherKindOfAdapter(
+            f"uses modules_to_save ({', '.join(config.saved)})",
+            where=str(folder / CONFIG_NAME),
+            hint="export it with `--format merged`, which holds them, or with `--format peft`",
+        )
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from modelyard.adapters.card_shapes import card_shapes
 from modelyard.adapters.lora import (
     CONFIG_NAME,
     MERGED,
@@ -32,6 +32,8 @@ from modelyard.adapters.manifest import (
     require_intact,
 )
 from modelyard.adapters.misfit import find_cause, find_rank
+from modelyard.adapters.saved_modules import compare_saved, saved_name, saved_shapes
+from modelyard.adapters.tensors import FLOATS, is_finite, shown_shape, tensor_bits
 from modelyard.adapters.tokenizer import require_base_tokenizer, require_template
 from modelyard.adapters.versions import AdapterVersion, active_number, not_here, version_numbers
 from modelyard.core.errors import Diagnostic, ModelyardError
@@ -151,13 +153,17 @@ def require_fit(folder: Path, base: LocalBase | BaseCard) -> None:
     weights = folder / WEIGHTS_NAME
     try:
         entries = read_tensor_entries(weights)
-        shapes = _linear_shapes(base.path) if isinstance(base, LocalBase) else _card_shapes(base)
+        whole = saved_shapes(base.path, config) if isinstance(base, LocalBase) else None
+        shapes = _linear_shapes(base.path) if isinstance(base, LocalBase) else card_shapes(base)
     except UnreadableWeights as error:
         raise AdapterMismatch(error.message, where=error.where or str(weights)) from error
 
-    modules, problems = _by_module(entries)
+    saved = [entry for entry in entries if saved_name(entry, config)]
+    lora_entries = [entry for entry in entries if not saved_name(entry, config)]
+    modules, problems = _by_module(lora_entries)
+    problems += compare_saved(saved, whole, config)
     complete = isinstance(base, LocalBase)
-    if cause := find_cause(entries, modules, shapes, base_name=base.name, complete=complete):
+    if cause := find_cause(lora_entries, modules, shapes, base_name=base.name, complete=complete):
         raise AdapterMismatch(
             f"does not fit {base.name}: {cause.message}", where=str(folder), hint=cause.hint
         )
@@ -173,14 +179,16 @@ def require_fit(folder: Path, base: LocalBase | BaseCard) -> None:
         config = replace(config, rank=rank)
     problems += _compare(modules, shapes, config, complete=complete)
     if not problems:
-        problems += _check_values(weights, modules)
+        problems += _check_values(weights, modules, saved)
     if problems:
         parts = "one of its parts is" if len(problems) == 1 else f"{len(problems)} of its parts are"
         raise AdapterMismatch(
             f"does not fit {base.name}: {parts} wrong",
             where=str(folder),
             problems=problems,
-            hint=MERGED if any(problem.message == _NO_PART for problem in problems) else None,
+            hint=MERGED
+            if config.saved or any(problem.message == _NO_PART for problem in problems)
+            else None,
         )
 
 
@@ -218,31 +226,6 @@ def _linear_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _card_shapes(card: BaseCard) -> dict[str, tuple[int, ...]]:
-    """The shape of the matrices of each layer, under the names that Llama and most others use.
-
-    None of a card without an architecture.
-    """
-    size = card.architecture
-    if size is None:
-        return {}
-    queries, keys = size.heads * size.head_dim, size.kv_heads * size.head_dim
-    layer = {
-        "self_attn.q_proj": (queries, size.hidden_size),
-        "self_attn.k_proj": (keys, size.hidden_size),
-        "self_attn.v_proj": (keys, size.hidden_size),
-        "self_attn.o_proj": (size.hidden_size, queries),
-        "mlp.gate_proj": (size.intermediate_size, size.hidden_size),
-        "mlp.up_proj": (size.intermediate_size, size.hidden_size),
-        "mlp.down_proj": (size.hidden_size, size.intermediate_size),
-    }
-    return {
-        f"model.layers.{number}.{name}": shape
-        for number in range(size.layers)
-        for name, shape in layer.items()
-    }
-
-
 _Modules = dict[str, dict[str, TensorEntry]]
 """The tensors of each adapted module, by which part of the adapter they are."""
 
@@ -261,9 +244,9 @@ def _by_module(entries: Iterable[TensorEntry]) -> tuple[_Modules, list[Diagnosti
         found = _TENSOR.fullmatch(entry.name)
         if found is None:
             wrong = _NO_PART
-        elif entry.dtype not in _FLOATS:
+        elif entry.dtype not in FLOATS:
             wrong = f"is of type {entry.dtype}, which no adapter is"
-        elif entry.end - entry.start != math.prod(entry.shape) * _FLOATS[entry.dtype].size_bytes:
+        elif entry.end - entry.start != math.prod(entry.shape) * FLOATS[entry.dtype].size_bytes:
             wrong = "is not as long as its shape"
         else:
             modules.setdefault(found["module"], {})[found["part"]] = entry
@@ -303,7 +286,7 @@ def _compare(
                 has, needs = found.get(part), wanted.get(part)
                 if has != needs:
                     yield Diagnostic(
-                        message=f"{part} is {_shape(has)}, and should be {_shape(needs)}",
+                        message=f"{part} is {shown_shape(has)}, and should be {shown_shape(needs)}",
                         where=module,
                     )
 
@@ -323,7 +306,7 @@ def _compare_ranks(
         shape = parts[part].shape if part in parts else ()
         if len(shape) != 2 or shape[side] != rank:
             yield Diagnostic(
-                message=f"{part} is {_shape(shape or None)}, and should have rank {rank}",
+                message=f"{part} is {shown_shape(shape or None)}, and should have rank {rank}",
                 where=module,
             )
 
@@ -337,37 +320,21 @@ def _wanted_shapes(
     return {"lora_A": (rank, columns), "lora_B": (rows, rank), **magnitude}
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else f"[{', '.join(str(size) for size in shape)}]"
-
-
-class _Float(NamedTuple):
-    """The bit layout of a floating-point type."""
-
-    size_bytes: int
-    magnitude: int
-    exponent: int
-
-
-_FLOATS = {
-    "F32": _Float(4, 0x7FFFFFFF, 0x7F800000),
-    "F16": _Float(2, 0x7FFF, 0x7C00),
-    "BF16": _Float(2, 0x7FFF, 0x7F80),
-}
-
-
-def _check_values(weights: Path, modules: _Modules) -> Iterator[Diagnostic]:
+def _check_values(
+    weights: Path, modules: _Modules, saved: Sequence[TensorEntry]
+) -> Iterator[Diagnostic]:
     """Refuse an adapter with NaN or infinity, or whose B is all zero: it equals the base."""
     data = np.memmap(weights, dtype=np.uint8, mode="r")
-    changes_something = False
+    for entry in saved:
+        if not is_finite(data, entry):
+            yield Diagnostic(message="holds NaN or infinity", where=entry.name)
+    changes_something = bool(saved)
     for module, parts in modules.items():
         for part, entry in parts.items():
-            kind = _FLOATS[entry.dtype]
-            # numpy has no bfloat16, and the bits answer both questions.
-            bits = data[entry.start : entry.end].view(f"<u{kind.size_bytes}")
-            if ((bits & kind.exponent) == kind.exponent).any():
+            if not is_finite(data, entry):
                 yield Diagnostic(message=f"{part} holds NaN or infinity", where=module)
             if part == "lora_B" and not changes_something:
-                changes_something = bool((bits & kind.magnitude).any())
+                magnitude = FLOATS[entry.dtype].magnitude
+                changes_something = bool((tensor_bits(data, entry) & magnitude).any())
     if not changes_something:
         yield Diagnostic(message="every lora_B is zero, so it changes nothing")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from modelyard.adapters.lora import CONFIG_NAME
+from modelyard.adapters.lora import CONFIG_NAME, OtherKindOfAdapter, load_lora_config
 from modelyard.adapters.recorded import figures_of
 from modelyard.adapters.verify import check_adapter_files
 from modelyard.adapters.versions import AdapterVersion, resolve_version
@@ -79,6 +79,12 @@ def require_same_adapter(parent: AdapterVersion, base: LocalBase, lora: LoraSett
     Raises AdapterMismatch, DamagedVersion, or ProblemsFound with each setting that differs.
     """
     check_adapter_files(parent.path, base)
+    if saved := load_lora_config(parent.path / CONFIG_NAME).saved:
+        raise OtherKindOfAdapter(
+            f"{parent.name} uses modules_to_save ({', '.join(saved)}), which is not trained here",
+            where=str(parent.path / CONFIG_NAME),
+            hint="continue from a version that is LoRA alone",
+        )
     config = read_json_object(parent.path / CONFIG_NAME)
     shape = load_base_shape(base.path)
     problems = [
