@@ -54,6 +54,10 @@ demo: $(ready)  ## Train, evaluate and use an adapter on this machine, set-up in
 test: $(ready)  ## Run the whole test suite
 	pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
+.PHONY: test-pythons
+test-pythons:  ## Run every test that needs no torch under each Python found: pythons="PATH ..."
+	$(PYTHON) tests/each_python.py $(pythons)
+
 .PHONY: setup
 setup: $(ready)  ## Create .venv; repeated automatically when the dependencies change
 
@@ -167,5 +171,5 @@ bench-backup: $(ready)  ## Backups against their bars, beside restic and tar
 
 .PHONY: clean
 clean:  ## Remove the environment and all caches; models and experiments stay
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venvs build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,6 +26,8 @@ from printed_results import check_printed, printing_command
 # wait make several test processes on the same cores ten times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+pytest_plugins = ["missing_libraries"]
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"

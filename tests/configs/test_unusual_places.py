@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def small_disk(tmp_path: Path) -> Iterator[Project]:
 
 def in_a_process(place: Project, *words: str) -> Any:
     """Run a command in a process that has no connection yet."""
-    command = ["python", "-m", "modelyard", *words]
+    command = [sys.executable, "-m", "modelyard", *words]
     return subprocess.run(command, cwd=place.root, capture_output=True, text=True, check=False)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -260,6 +261,8 @@ class Project:
         """Return `path` resolved; refuses links out of the project and broken links."""
         try:
             resolved = path.resolve()
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                resolved.stat()  # since Python 3.13 a circle of links is resolved without a word
         except (OSError, RuntimeError) as error:
             raise InvalidInput(f"the {kind} {self.show(path)} is a broken link") from error
         if resolved.is_relative_to(self.root.resolve()):
