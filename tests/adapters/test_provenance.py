@@ -31,7 +31,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 def test_the_packages_that_matter_are_listed_with_their_versions() -> None:
     packages = installed_packages()
-    assert packages["peft"] == version("peft")
+    assert version("peft") == packages["peft"]
     assert "modelyard" in packages
     assert "pytest" not in packages
 

@@ -40,16 +40,21 @@ backup drill
 backup prune --keep-last 1
 base pull smollm2-135m-instruct
 config import OUTSIDE
+config remove gpt4 --env test
 deploy-config language_models/gpt4 --env test --yes
 feedback add --prompt Q --answer A --rating good
 feedback withdraw 1
 fine-tune --dataset example --adapter demo
 init another
+keys create --org acme
+keys revoke 0123456789ab
+keys rotate 0123456789ab
 org forget acme
 prepare-data OUTSIDE --out datasets/new
 restore latest --to OUTSIDE
 schedule install
 schedule remove
+serve
 switch-config --profile high_accuracy --domain code_analysis
 update-embeddings
 """.strip().splitlines()

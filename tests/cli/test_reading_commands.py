@@ -6,6 +6,7 @@ what it does, and one that reads until there is a line that runs it.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -108,7 +109,10 @@ feedback add --prompt Q --answer A --rating good --dry-run
 feedback withdraw 1 --dry-run
 fine-tune --dataset example --base-model tiny --adapter new --dry-run
 init another --dry-run
+config remove language_models/gpt4 --env production --dry-run
 keys create --org acme --dry-run
+keys revoke KEY --dry-run
+keys rotate KEY --dry-run
 org forget acme --dry-run
 prepare-data datasets/example/train.jsonl --out datasets/new --dry-run
 restore latest --to TEMPORARY/restored --dry-run
@@ -244,6 +248,8 @@ def record_something(project: Project) -> None:
     ):
         code, _, told = run(line)
         assert code in (0, 4), (line, told)
+    _, key, _ = run("keys create --org acme --json")
+    (project.root.parent.parent / "home" / "key").write_text(json.loads(key)["id"])
     record(project, range(5))
 
 
@@ -279,6 +285,8 @@ def run(line: str) -> tuple[int, str, str]:
     top = Path.cwd().parent.parent
     line = line.replace("REGISTRY", (Path.cwd().parent / "registry").as_uri())
     line = line.replace("TEMPORARY", str(top / "temporary")).replace("SAVED", str(top / "saved"))
+    key = top / "home" / "key"
+    line = line.replace("KEY", key.read_text() if key.exists() else "0123456789ab")
     out, err = StringIO(), StringIO()
     words = ["models", *shlex.split(line)]
     with redirect_stdout(out), redirect_stderr(err), patch("sys.argv", words):
