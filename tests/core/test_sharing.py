@@ -29,6 +29,7 @@ from modelyard.core.sharing import (
     shared_at,
 )
 from modelyard.core.state import open_state
+from modelyard.serving.process import listen_locally
 
 MODES = {
     Sharing.PRIVATE: (0o700, 0o600, 0o400, 0o700, 0o600),
@@ -142,6 +143,15 @@ def test_anything_else_is_refused_with_its_line(project: Project, text: str) -> 
         load_sharing(project)
     assert caught.value.where and caught.value.where.startswith(".models/project.yaml:")
     assert "private, group, all" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("sharing", Sharing)
+def test_the_socket_of_a_service_follows(project: Project, sharing: Sharing) -> None:
+    say(project, project_file_text(sharing))
+    path = project.service_socket("production")
+    make_folder(path.parent)
+    with listen_locally(path):
+        assert mode(path) == MODES[sharing][1]
 
 
 def test_a_project_that_says_nothing_is_private(project: Project) -> None:

@@ -19,7 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.files import make_folder
+from modelyard.core.files import follow_sharing, make_folder
 from modelyard.serving.connections import LocalProtocol, Server, TimedProtocol
 from modelyard.serving.gate import Gate
 from modelyard.serving.service import Service
@@ -68,8 +68,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def listen_locally(path: Path, *, mode: int = 0o600) -> socket.socket:
+def listen_locally(path: Path) -> socket.socket:
     """A Unix socket at a path, in the place of one that a killed service left there.
+
+    Who may change the project may connect, see `core/sharing.py`.
 
     Call it under the lock of the service: who holds that knows that nobody listens.
     """
@@ -80,7 +82,8 @@ def listen_locally(path: Path, *, mode: int = 0o600) -> socket.socket:
         with suppress(FileNotFoundError):
             path.unlink()
         listener.bind(short_path(path, folder))
-        path.chmod(mode)
+        path.chmod(0o600)
+        follow_sharing(path, path)
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
