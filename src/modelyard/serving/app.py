@@ -22,6 +22,7 @@ from modelyard.serving import (
     responses,
     searching,
     status,
+    web_page,
 )
 from modelyard.serving.exchange import Route
 from modelyard.serving.problems import Problem, Style
@@ -52,6 +53,7 @@ def build_app(service: Service) -> FastAPI:
     for route in routes():
         route.mount(app, service)
     status.mount_probes(app, service)
+    web_page.mount_page(app)
     app.add_exception_handler(HTTPException, _refuse)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
     return app
