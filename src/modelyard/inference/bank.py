@@ -27,6 +27,7 @@ from torch import Tensor
 from modelyard.adapters.lora import AdapterMismatch
 from modelyard.inference.adapter_weights import AdapterWeights, read_adapter
 from modelyard.inference.interfaces import LoadedAdapter
+from modelyard.inference.pages import zeros_in_large_pages
 from modelyard.inference.structure import DecoderShape
 
 GROUPS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
@@ -467,8 +468,7 @@ class _Rack:
             parts, outputs = self._parts[group], sum(outputs for outputs, _ in sizes)
             a_size = (self._shape.layers, places, ranks, inputs)
             b_size = (self._shape.layers, places, parts, ranks // parts, outputs // parts)
-            a = torch.zeros(a_size, dtype=self._dtype, device=self._device)
-            b = torch.zeros(b_size, dtype=self._dtype, device=self._device)
+            a, b = self._zeros(a_size), self._zeros(b_size)
             if old_a:  # each is given up as soon as it is copied
                 a[:, : self._places] = old_a.pop(0)
                 b[:, : self._places] = old_b.pop(0)
@@ -476,6 +476,11 @@ class _Rack:
             self._b.append(b)
         self._places = places
         self._stacks.clear()
+
+    def _zeros(self, size: tuple[int, ...]) -> Tensor:
+        if self._device.type == "cpu":
+            return zeros_in_large_pages(size, self._dtype)
+        return torch.zeros(size, dtype=self._dtype, device=self._device)
 
 
 def _parts(shape: DecoderShape, names: Sequence[str]) -> int:

@@ -158,7 +158,7 @@ class Decoder:
         self._embedding = parts.embedding
         self._layers = [build_layer(layer, shape, grid) for layer in parts.layers]
         self._norm = Norm.of(parts.norm, shape.eps)
-        self._head = frozen_linear([parts.head])
+        self._head = frozen_linear([parts.head], large_pages=True)
         self._cos, self._sin = angles(parts.rotary, shape.context, kv_dtype, self.device)
 
     @property
@@ -344,8 +344,13 @@ def build_layer(parts: LayerParts, shape: DecoderShape, grid: BaseGrid | None = 
     )
 
 
-def frozen_linear(modules: Sequence[Any], grid: Grid | None = None) -> Linear:
-    """Linear modules of one input as one; quantised ones are called as they are."""
+def frozen_linear(
+    modules: Sequence[Any], grid: Grid | None = None, *, large_pages: bool = False
+) -> Linear:
+    """Linear modules of one input as one; quantised ones are called as they are.
+
+    grid, large_pages: as `pack_linear` takes them.
+    """
     if any(type(module) is not nn.Linear for module in modules):
         if len(modules) == 1:
             return modules[0]  # type: ignore[no-any-return]
@@ -358,7 +363,8 @@ def frozen_linear(modules: Sequence[Any], grid: Grid | None = None) -> Linear:
         ]
     bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])
     weights = [module.weight.detach() for module in modules]
-    return pack_linear(weights[0] if len(weights) == 1 else torch.cat(weights), bias, grid=grid)
+    weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+    return pack_linear(weight, bias, grid=grid, large_pages=large_pages)
 
 
 def angles(

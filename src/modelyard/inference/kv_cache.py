@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import math
 import mmap
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -22,6 +20,7 @@ from torch import Tensor
 
 from modelyard.core.errors import InvalidInput
 from modelyard.inference.interfaces import KvPiece
+from modelyard.inference.pages import zeros_in_small_pages
 from modelyard.inference.sizes import row_capacity
 from modelyard.inference.structure import DecoderShape
 
@@ -244,18 +243,11 @@ def _zeros(
 ) -> tuple[Tensor, mmap.mmap | None]:
     """Zeros that take memory on a CPU only as they are written.
 
-    torch's own are all written; numpy's lie in pages of 2 MB, which hold a piece of every row, so
-    that the first row takes the memory of all. Returned with their memory, where a row's can be
-    given back: Linux promises zeros for it, and takes whole pages.
+    Returned with their memory, where a row's can be given back: Linux promises zeros for it, and
+    takes whole pages.
     """
-    count = math.prod(size)
-    if device.type != "cpu" or not count:
+    if device.type != "cpu" or not math.prod(size):
         return torch.zeros(size, dtype=dtype, device=device), None
-    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
-    pages = mmap.mmap(-1, count * dtype.itemsize, **private)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        with suppress(OSError):  # from a kernel without large pages
-            pages.madvise(mmap.MADV_NOHUGEPAGE)
-    data = torch.frombuffer(pages, dtype=dtype, count=count).view(size)
+    data, pages = zeros_in_small_pages(size, dtype)
     whole = math.prod(size[3:]) * dtype.itemsize % mmap.PAGESIZE == 0
     return data, pages if sys.platform == "linux" and whole else None

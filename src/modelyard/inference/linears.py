@@ -21,6 +21,7 @@ path for any number of rows, also one that other machines share: they pack witho
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -30,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from modelyard.inference.four_bit import Grid, GridNotUsed, pack_four_bit
+from modelyard.inference.pages import gather_in_large_pages
 
 Form = Literal["plain", "prepacked"]
 
@@ -67,18 +69,23 @@ class FrozenLinear:
 
 
 def pack_linear(
-    weight: Tensor, bias: Tensor | None = None, *, grid: Grid | None = None
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    grid: Grid | None = None,
+    large_pages: bool = False,
 ) -> FrozenLinear:
     """The layer `x @ weight.T + bias`.
 
     weight: [o, i], bf16 or fp32, detached or frozen.  bias: [o] of the same type, or None.
     grid: that of the weight, if it has one; used where it is the weight's, and faster.
+    large_pages: whether a prepacked weight is worth the time to move it into large pages.
     A prepacked layer does not hold `weight`; a plain one does.
     """
     weight = weight.detach()
     bias = None if bias is None else bias.detach()
     outputs, inputs = weight.shape
-    prepacked = _prepack(weight, bias)
+    prepacked = _prepack(weight, bias, large_pages=large_pages)
     form: Form = "prepacked" if prepacked else "plain"
     many = prepacked or _plain(weight, bias)
     rows = four_bit_rows(weight.dtype) if grid and weight.device.type == "cpu" else 0
@@ -95,12 +102,15 @@ def _plain(weight: Tensor, bias: Tensor | None) -> Compute:
     return lambda x: F.linear(x, weight, bias)
 
 
-def _prepack(weight: Tensor, bias: Tensor | None) -> Compute | None:
+def _prepack(weight: Tensor, bias: Tensor | None, *, large_pages: bool) -> Compute | None:
     """The prepacked form, or None where it is missing or does not give what `F.linear` gives."""
     if weight.device.type != "cpu" or not can_prepack(weight.dtype):
         return None
     mkldnn: Any = torch.ops.mkldnn
     packed = mkldnn._reorder_linear_weight(weight)
+    if large_pages:
+        with suppress(AttributeError, RuntimeError):  # a torch that does not say where it lies
+            gather_in_large_pages(mkldnn.data_ptr(packed), mkldnn._nbytes(packed))
     linear_pointwise = mkldnn._linear_pointwise.default
 
     def compute(x: Tensor) -> Tensor:
