@@ -11,6 +11,8 @@ import pytest
 
 from answering_base import write_answering
 from modelyard.adapters.import_ import import_adapter, plan_import
+from modelyard.adapters.promote import promote_version
+from modelyard.adapters.versions import load_version
 from modelyard.answering.local_models import LocalModels
 from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds.language_models import LanguageModel
@@ -19,6 +21,7 @@ from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.deployments.effective_settings import EffectiveModel
+from modelyard.inference.engine_limits import EngineLimits
 from modelyard.providers.call import Call, CallFailure, Reply
 from modelyard.weights.pull import BaseUnavailable, require_base
 
@@ -178,3 +181,44 @@ def test_a_base_that_is_not_here_is_not_fetched(talking: Project) -> None:
         pytest.raises((BaseUnavailable, InvalidInput)),
     ):
         models.find(model("far"), "development")
+
+
+def test_a_replaced_version_goes_when_its_answers_have_ended(
+    talking: Project, save_adapter: Callable[..., Path]
+) -> None:
+    base = require_base(talking, "tiny", progress=Silent())
+    for modules in (["q_proj"], ["o_proj"], ["up_proj"]):
+        version = import_adapter(
+            talking, "one", plan_import(save_adapter(target_modules=modules), base), org="acme"
+        )
+    limits = EngineLimits(max_batch=4)
+    texts = {}
+    with closing(LocalModels(talking, limits=limits)) as models:
+        for number in (1, 2, 3, 2):
+            promote_version(talking, load_version(talking, "one", number))
+            local = models.find(model("tiny", "one"), "development")
+            provider, _ = models.open(local, "acme")
+            ended: list[str] = []
+
+            def move_on(piece: str, ended: list[str] = ended) -> None:
+                """The next version is promoted and found while this one still answers."""
+                if not ended:
+                    promote_version(talking, load_version(talking, "one", 1))
+                    models.find(model("tiny", "one"), "development")
+                ended.append(piece)
+
+            reply = provider.send(call(max_output_tokens=60), timeout_s=60, on_text=move_on)
+            assert isinstance(reply, Reply)
+            assert texts.setdefault(number, reply.text) == reply.text
+        models.open(models.find(model("tiny", "one"), "development"), "acme")
+        pinned, _ = models.open(models.find(model("tiny", "one@3"), "development"), "acme")
+        assert isinstance(pinned.send(call(), timeout_s=60, on_text=None), Reply)
+        (figures,) = models.figures().bases
+    assert len(set(texts.values())) == 3
+    named = {each.name: (each.organisation, each.digest) for each in figures.adapters}
+    digests = [load_version(talking, "one", n).manifest.digest for n in (1, 3)]
+    assert named == {"one@1": ("acme", digests[0]), "one@3": ("acme", digests[1])}
+    assert len(models._checked) == len(models._active) == len(models._tokenizers) == 2
+    assert (figures.running, figures.waiting, figures.name) == (0, 0, "tiny")
+    assert figures.output_tokens > figures.loads > 3
+    assert version.number == 3

@@ -88,9 +88,15 @@ class EngineThread:
             return self._adapters[version.path].loaded
 
     def submit(self, request: Request) -> Generation:
-        """Begin an answer. Raises InvalidInput when it can never be computed, QueueFull."""
+        """Begin an answer. Raises InvalidInput when it can never be computed, QueueFull.
+
+        An adapter that had to make room is read again first, by the thread that asks: the steps of
+        others go on. Raises what that raises.
+        """
         self._require_open()
         assert self._engine is not None
+        if request.adapter is not None:
+            self._engine.decoder.bank.fetch(request.adapter)
         generation = self._engine.scheduler.submit(request)
         self._wanted.set()
         return generation

@@ -77,8 +77,9 @@ class LocalProvider:
             generation = self._thread.submit(request)
         except InvalidInput as error:
             return _failure("too_long", error.message, _NOTHING_COMPUTED)
-        except ModelyardError as error:  # QueueFull
-            return _failure("busy", error.message, _NOTHING_COMPUTED)
+        except ModelyardError as error:  # QueueFull, or an adapter that cannot be read again
+            kind: FailureKind = "damaged" if is_damage(error) else "busy"
+            return _failure(kind, error.message, _NOTHING_COMPUTED)
         try:
             show = on_text if calls is None else calls.show
             made = _wait(generation, time.perf_counter() + timeout_s, show)

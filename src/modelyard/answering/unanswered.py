@@ -49,24 +49,23 @@ class Unanswered:
 
         tried: what was tried, in words.
         """
-        kind, message = AnswerFailed, "no model answered"
+        kind, message = AnswerFailed, f"no model answered: {tried}"
         hint = (
             "`models providers check` says what is wrong, `models route explain` who would "
             "answer now"
         )
         outcomes = {each.outcome for each in attempts} | {each.why for each in left_out}
         if self.broken is not None:
-            name, tried = self.broken  # without the places, which are nobody's business
-            kind, message = BrokenModel, f"{name} cannot be used"
+            kind, message = BrokenModel, "{} cannot be used: {}".format(*self.broken)
             hint = "`models adapters verify` says what is damaged, and a rollback helps"
         elif self.too_long is not None and outcomes == {"too_long"}:
             kind, message = ContextTooLong, _too_long(*self.too_long)
             hint = "shorten the conversation, or what is given with it"
         elif self.engine_busy and outcomes == {"busy"}:
-            kind, message = EngineBusy, "too many requests wait"
+            kind, message = EngineBusy, f"too many requests wait: {tried}"
             hint = "ask again in a moment"
         error = kind(
-            f"{message}: {tried}",
+            message,
             answer_id=answer_id,
             hint=hint,
             attempts=attempts,

@@ -166,6 +166,21 @@ class LoraBank:
             self._keep(weights)
         return LoadedAdapter(folder, weights.digest, weights.size_bytes)
 
+    def fetch(self, adapter: LoadedAdapter) -> None:
+        """Have the adapter's tensors in memory, so that `acquire` need not read its files.
+
+        From any thread; steps go on meanwhile. Raises what `acquire` raises.
+        """
+        with self._lock:
+            if adapter.digest in self._host:
+                self._host.move_to_end(adapter.digest)
+                return
+            if self._holding(adapter) is not None:
+                return
+        weights = self._read_again(adapter)
+        with self._lock:
+            self._keep(weights)
+
     def acquire(self, adapter: LoadedAdapter) -> int | None:
         """A slot with this adapter in it, counted as one more use; None when all run others.
 
@@ -326,11 +341,16 @@ class LoraBank:
         if (weights := self._host.get(adapter.digest)) is not None:
             self._host.move_to_end(adapter.digest)
             return weights
+        weights = self._read_again(adapter)
+        self._keep(weights)
+        return weights
+
+    def _read_again(self, adapter: LoadedAdapter) -> AdapterWeights:
         weights = read_adapter(adapter.folder, self.shape, self.dtype)
-        self.loads += 1
         if weights.digest != adapter.digest:
             raise AdapterMismatch("has changed since it was loaded", where=str(adapter.folder))
-        self._keep(weights)
+        with self._lock:
+            self.loads += 1
         return weights
 
     def _keep(self, weights: AdapterWeights) -> None:

@@ -93,6 +93,12 @@ class AdapterSlots(Protocol):
         when it does what this decoder does not compute.
         """
 
+    def fetch(self, adapter: LoadedAdapter) -> None:
+        """Have the adapter's tensors in memory, so that `acquire` need not read them.
+
+        From any thread, beside a step. Raises what `load` raises when the files have changed.
+        """
+
     def acquire(self, adapter: LoadedAdapter) -> int | None:
         """A slot with this adapter in it, counted as one more use of it.
 

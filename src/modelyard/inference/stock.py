@@ -112,6 +112,9 @@ class StockAdapters:
             self._unloaded.discard(adapter.digest)
         return adapter
 
+    def fetch(self, adapter: LoadedAdapter) -> None:
+        """Nothing: PEFT reads the files into a slot."""
+
     def acquire(self, adapter: LoadedAdapter) -> int | None:
         with self._lock:
             self._unloaded.discard(adapter.digest)
