@@ -51,6 +51,7 @@ keys revoke 0123456789ab
 keys rotate 0123456789ab
 org forget acme
 prepare-data OUTSIDE --out datasets/new
+project sharing group
 restore latest --to OUTSIDE
 schedule install
 schedule remove
@@ -72,8 +73,11 @@ def refused(line: str, outside: Path) -> str:
     return told
 
 
-def tree(folder: Path) -> list[tuple[str, int]]:
-    return sorted((str(path), path.lstat().st_mtime_ns) for path in folder.rglob("*"))
+def tree(folder: Path) -> dict[str, str]:
+    """Every path, and the bytes of the files; a probe changes the time of the folder it was in."""
+    return {
+        str(path): path.read_bytes().hex() if path.is_file() else "" for path in folder.rglob("*")
+    }
 
 
 def check_every_line(root: Path, outside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
