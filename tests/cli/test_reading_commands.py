@@ -130,7 +130,7 @@ update-embeddings --domain texts/docs --dry-run
 NOT_KEPT = ("performance-test", "providers compare")
 """What was asked for is done, and that it could not be kept is said."""
 OF_THE_OWNER = "sharing:sharing"
-"""What it would change depends on who asks, and on every file: test_shared_project.py runs it."""
+"""What it would change depends on who asks, and on every file: test_project_sharing.py runs it."""
 MEASURED = re.compile(
     r"[0-9][0-9.,]* ?(s|ms|min|h|GB|MB|kB|GFLOP/s)\b"  # of time, of the disk, of the machine
     r"|works: [A-Za-z', ]+WAL|not known: nothing can be written there"  # of the file system
