@@ -222,3 +222,26 @@ def test_a_replaced_version_goes_when_its_answers_have_ended(
     assert (figures.running, figures.waiting, figures.name) == (0, 0, "tiny")
     assert figures.output_tokens > figures.loads > 3
     assert version.number == 3
+
+
+def test_an_adapter_with_an_engine_of_its_own_gives_it_up_when_it_is_replaced(
+    talking: Project, save_adapter: Callable[..., Path]
+) -> None:
+    base = require_base(talking, "tiny", progress=Silent())
+    dora, plain = ({"use_dora": True}, {})
+    for options in (dora, plain):
+        folder = save_adapter(target_modules=["q_proj"], **options)
+        import_adapter(talking, "one", plan_import(folder, base))
+    with closing(LocalModels(talking)) as models:
+        promote_version(talking, load_version(talking, "one", 1))
+        provider, _ = models.open(models.find(model("tiny", "one"), "development"), None)
+        assert len(models._threads) == 2  # that of the base, which does not compute it, and its own
+        assert isinstance(provider.send(call(), timeout_s=60, on_text=None), Reply)
+        own = provider._thread
+        again, load_s = models.open(models.find(model("tiny", "one"), "development"), None)
+        assert (again._thread, load_s) == (own, 0.0)
+        promote_version(talking, load_version(talking, "one", 2))
+        models.open(models.find(model("tiny", "one"), "development"), None)
+        own._thread.join(30)
+        assert not own._thread.is_alive()
+        assert len(models._threads) == 1

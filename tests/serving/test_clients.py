@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import anthropic
 import openai
 import pytest
@@ -11,14 +13,28 @@ from served import Running
 QUESTION = [{"role": "user", "content": "Hi"}]
 
 
-@pytest.fixture
-def client(running: Running) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{running.url}/v1", api_key=running.key("acme"), max_retries=0)
+def openai_client(running: Running, organisation: str) -> openai.OpenAI:
+    key = running.key(organisation)
+    return openai.OpenAI(base_url=f"{running.url}/v1", api_key=key, max_retries=0)
 
 
 @pytest.fixture
-def claude(running: Running) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=running.url, api_key=running.key("acme"), max_retries=0)
+def client(running: Running) -> Iterator[openai.OpenAI]:
+    with openai_client(running, "acme") as opened:
+        yield opened
+
+
+@pytest.fixture
+def claude(running: Running) -> Iterator[anthropic.Anthropic]:
+    key = running.key("acme")
+    with anthropic.Anthropic(base_url=running.url, api_key=key, max_retries=0) as opened:
+        yield opened
+
+
+@pytest.fixture
+def others(running: Running) -> Iterator[openai.OpenAI]:
+    with openai_client(running, "acme2") as opened:
+        yield opened
 
 
 def test_chat_completions_at_once_and_streamed(client: openai.OpenAI, answer: str) -> None:
@@ -56,14 +72,13 @@ def test_messages_at_once_and_streamed(claude: anthropic.Anthropic, answer: str)
     assert cut.stop_reason == "max_tokens"
 
 
-def test_models_are_those_of_the_key(client: openai.OpenAI, running: Running) -> None:
+def test_models_are_those_of_the_key(client: openai.OpenAI, others: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["staff", "talking"]
-    other = openai.OpenAI(base_url=f"{running.url}/v1", api_key=running.key("acme2"))
-    assert [model.id for model in other.models.list()] == ["talking"]
+    assert [model.id for model in others.models.list()] == ["talking"]
     with pytest.raises(openai.NotFoundError) as theirs:
-        other.chat.completions.create(model="staff", messages=QUESTION)
+        others.chat.completions.create(model="staff", messages=QUESTION)
     with pytest.raises(openai.NotFoundError) as nobodys:
-        other.chat.completions.create(model="stuff", messages=QUESTION)
+        others.chat.completions.create(model="stuff", messages=QUESTION)
     assert str(theirs.value).replace("staff", "") == str(nobodys.value).replace("stuff", "")
 
 

@@ -31,21 +31,30 @@ class Card:
 def load_card(path: Path, *, name: str | None = None) -> Card:
     """Read a card. Raises InvalidInput when it has no front matter between two `---` lines."""
     shown = name or str(path)
+    return parse_card(read_card(path, name=shown), name=shown)
+
+
+def read_card(path: Path, *, name: str) -> str:
+    """The text of a card. Raises InvalidInput when it cannot be read."""
     try:
         require_regular(path)
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InvalidInput(f"cannot read: {error.strerror}", where=shown) from error
+        raise InvalidInput(f"cannot read: {error.strerror}", where=name) from error
     except UnicodeDecodeError as error:
-        raise InvalidInput("is not UTF-8 text", where=shown) from error
+        raise InvalidInput("is not UTF-8 text", where=name) from error
+
+
+def parse_card(text: str, *, name: str) -> Card:
+    """The card of a text, as `load_card` gives it."""
     front = _FRONT.match(text)
     if front is None:
         raise InvalidInput(
             "has no front matter",
-            where=f"{shown}:1:1",
+            where=f"{name}:1:1",
             hint="start it with YAML between two --- lines",
         )
-    source = parse_yaml(front[1], name=shown, first_line=2)
+    source = parse_yaml(front[1], name=name, first_line=2)
     if not isinstance(source.value, dict):
         raise InvalidInput("the front matter is not a mapping", where=source.where())
     return Card(source, text[front.end() :].lstrip("\n"))

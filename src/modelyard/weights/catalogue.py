@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ from modelyard.core.errors import (
 from modelyard.core.layout import Project
 from modelyard.records.modelref import ModelRef
 from modelyard.settings.build import build_settings
-from modelyard.settings.cards import load_card
+from modelyard.settings.cards import parse_card, read_card
 from modelyard.settings.marks import Pattern, Range
 from modelyard.settings.yaml_files import YamlSource
 
@@ -232,7 +233,13 @@ def base_names(project: Project) -> list[str]:
 def _load_base_card(project: Project, name: str) -> BaseCard:
     path = project.base_card(name)
     shown = project.show(path)
-    front = load_card(path, name=shown).front
+    return _parse_base_card(read_card(path, name=shown), shown, name)
+
+
+@lru_cache(maxsize=64)
+def _parse_base_card(text: str, shown: str, name: str) -> BaseCard:
+    """The card of a text; YAML costs a millisecond, and each answer of a local model asks."""
+    front = parse_card(text, name=shown).front
     facts = {key: value for key, value in front.value.items() if key != "sources"}
     card, problems = build_settings(BaseCard, facts, front.where)
     sources, wrong = _build_sources(front)
