@@ -13,6 +13,7 @@ The bank belongs to one decoder. `load` and `unload` may be called from any thre
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,9 +52,11 @@ class Stack(NamedTuple):
     a: Tensor
     """A^T: [n, i, k r]."""
     b: Tensor
-    """B^T, scaled: [n p, k r / p, o / p], where p parts of the output have a rank of their own."""
+    """B^T, scaled: [n p, r, o / p], of p equally wide parts of the output."""
     parts: int
-    """p: k for projections of equal width, else 1 and b has blocks and zeros."""
+    """p: k for projections of one width, else more: that of the narrowest goes into all."""
+    owners: Tensor | None
+    """int64 [p]: the projection that each part belongs to; None where each has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +84,16 @@ class LoraPass:
         if self.bulk:
             self._add_bulk(out, x, stack)
             return
-        a, b, parts = stack
-        places, inputs, ranks = a.shape
-        width = b.shape[2]
+        a, b, parts, owners = stack
+        places, inputs, _ = a.shape
+        rank, width = b.shape[1:]
         batches = self.tokens if self.batches is None else self.batches
         inner = torch.bmm(wide[batches].to(a.dtype).view(places, -1, inputs), a)
         if parts > 1:
-            inner = inner.view(places, -1, parts, ranks // parts).transpose(1, 2).flatten(0, 1)
+            inner = inner.view(places, inner.shape[1], -1, rank)
+            if owners is not None:
+                inner = inner.index_select(2, owners)
+            inner = inner.transpose(1, 2).flatten(0, 1)
         change = torch.bmm(inner, b)
         if parts > 1:
             change = change.view(places, parts, -1, width).transpose(1, 2)
@@ -100,10 +106,14 @@ class LoraPass:
             out.index_add_(0, self.tokens, change.to(out.dtype))
 
     def _add_bulk(self, out: Tensor, x: Tensor, stack: Stack) -> None:
-        inner = (x[self.tokens] @ stack.a[0].to(x.dtype)).chunk(stack.parts, 1)
-        targets = out[self.tokens].chunk(stack.parts, 1)
-        for target, own, b in zip(targets, inner, stack.b.to(x.dtype), strict=True):
-            target.addmm_(own, b)
+        inner = x[self.tokens] @ stack.a[0].to(x.dtype)
+        rank, width = stack.b.shape[1:]
+        owners = list(range(stack.parts)) if stack.owners is None else stack.owners.tolist()
+        for number, own in enumerate(torch.split(inner, rank, 1)):
+            first, count = owners.index(number), owners.count(number)
+            b = stack.b[first : first + count].transpose(0, 1).reshape(rank, -1)
+            target = out[self.tokens, first * width : (first + count) * width]
+            target.addmm_(own, b.to(x.dtype))
 
 
 @dataclass(slots=True)
@@ -404,8 +414,13 @@ class _Rack:
         self._a: list[Tensor] = []
         """For each group [layers, places, k r, i]."""
         self._b: list[Tensor] = []
-        """For each group [layers, places, parts, k r / parts, o / parts]: B^T."""
-        self._parts = [_parts(shape, names) for names in GROUPS]
+        """For each group [layers, places, parts, r, o / parts]: B^T."""
+        self._owners = [_owners(shape, names) for names in GROUPS]
+        """For each group the projection that each part belongs to, by its number."""
+        self._indices = [
+            None if owners == list(range(len(names))) else torch.tensor(owners, device=device)
+            for owners, names in zip(self._owners, GROUPS, strict=True)
+        ]
         self._stacks: dict[tuple[int, int], list[list[Stack | None]]] = {}
         self._grow(1)
 
@@ -428,21 +443,17 @@ class _Rack:
         sources: list[Tensor] = []
         changed = set()
         for group, names in enumerate(GROUPS):
-            start = 0
             for number, name in enumerate(names):
-                outputs, _ = self._shape.projection(name)
-                part, row, column = number, 0, 0
-                if self._parts[group] == 1:
-                    part, row, column = 0, number * self.rank, start
-                start += outputs
+                first, count = self._owners[group].index(number), self._owners[group].count(number)
                 for layer in range(self._shape.layers):
                     if (pair := weights.pairs.get((layer, name))) is None:
                         continue
                     rank = len(pair.a)
-                    a, b = self._a[group][layer, place], self._b[group][layer, place, part]
+                    a, b = self._a[group][layer, place], self._b[group][layer, place]
                     targets.append(a[number * self.rank : number * self.rank + rank])
-                    targets.append(b[row : row + rank, column : column + outputs])
-                    sources.extend(pair)
+                    targets.append(b[first : first + count, :rank])
+                    sources.append(pair.a)
+                    sources.append(pair.b.view(rank, count, -1).transpose(0, 1))
                     changed.add((layer, group))
         torch._foreach_copy_(targets, sources)
         self.taken[place] = frozenset(changed)
@@ -473,7 +484,8 @@ class _Rack:
     def _stack(self, layer: int, group: int, first: int, count: int) -> Stack:
         places = slice(first, first + count)
         a, b = self._a[group][layer, places], self._b[group][layer, places]
-        return Stack(a.transpose(1, 2), b.flatten(0, 1), self._parts[group])
+        parts = b.shape[1]
+        return Stack(a.transpose(1, 2), b.flatten(0, 1), parts, self._indices[group])
 
     def _zero(self, place: int) -> None:
         for stacked in (*self._a, *self._b):
@@ -485,9 +497,9 @@ class _Rack:
         for group, names in enumerate(GROUPS):
             sizes = [self._shape.projection(name) for name in names]
             ranks, inputs = len(names) * self.rank, sizes[0][1]
-            parts, outputs = self._parts[group], sum(outputs for outputs, _ in sizes)
+            parts, outputs = len(self._owners[group]), sum(outputs for outputs, _ in sizes)
             a_size = (self._shape.layers, places, ranks, inputs)
-            b_size = (self._shape.layers, places, parts, ranks // parts, outputs // parts)
+            b_size = (self._shape.layers, places, parts, self.rank, outputs // parts)
             a, b = self._zeros(a_size), self._zeros(b_size)
             if old_a:  # each is given up as soon as it is copied
                 a[:, : self._places] = old_a.pop(0)
@@ -503,10 +515,8 @@ class _Rack:
         return torch.zeros(size, dtype=self._dtype, device=self._device)
 
 
-def _parts(shape: DecoderShape, names: Sequence[str]) -> int:
-    """How many parts of a group's output have a rank of their own: all, if they are equally wide.
-
-    Else their B form one matrix with zeros between them, which costs less than a product for each.
-    """
-    widths = {shape.projection(name)[0] for name in names}
-    return len(names) if len(widths) == 1 else 1
+def _owners(shape: DecoderShape, names: Sequence[str]) -> list[int]:
+    """The projection, by its number, of each part of a group's output, all parts equally wide."""
+    widths = [shape.projection(name)[0] for name in names]
+    width = math.gcd(*widths)
+    return [number for number, own in enumerate(widths) for _ in range(own // width)]
