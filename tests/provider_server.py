@@ -171,11 +171,13 @@ def drip(data: bytes, wait_s: float) -> Iterator[Step]:
         yield wait_s
 
 
-def endless(data: bytes) -> Iterator[Step]:
+def endless(data: bytes, every_s: float = 0.0) -> Iterator[Step]:
     """The same for ever, or rather for ten seconds."""
     until = time.monotonic() + 10
     while time.monotonic() < until:
         yield data
+        if every_s:
+            yield every_s
 
 
 def chat(

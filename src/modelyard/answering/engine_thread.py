@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,8 @@ Note = Callable[[str], None]
 """Is told, in a sentence, what a person should know."""
 
 _LONGEST_CLOSE_S = 10.0
+_LAST_WAIT_S = 1.0
+"""How long an engine that is not needed any more waits for who has just found it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +103,14 @@ class EngineThread:
         self._wanted.set()
         return generation
 
-    def retire(self, folder: Path) -> None:
-        """Drop an adapter as soon as the answers that use it have ended."""
+    def keep_only(self, folders: Set[Path]) -> None:
+        """Drop adapters of other folders, each as soon as the answers that use it have ended."""
         with self._loading:
-            found = self._adapters.pop(folder, None)
-        if found and found.loaded.adapter and self._engine:
-            self._engine.scheduler.retire(found.loaded.adapter)
-            self._wanted.set()
+            left = [self._adapters.pop(each) for each in self._adapters.keys() - folders]
+        for found in left:
+            if found.loaded.adapter is not None and self._engine is not None:
+                self._engine.scheduler.retire(found.loaded.adapter)
+                self._wanted.set()
 
     def figures(self) -> BaseInMemory | None:
         """What it does and holds now; None while its base is not loaded."""
@@ -140,7 +143,7 @@ class EngineThread:
         )
 
     def finish(self) -> None:
-        """End as soon as all answers have; returns at once, and no more are begun."""
+        """End soon after the last answer has; returns at once."""
         self._finishing = True
         self._wanted.set()
 
@@ -151,7 +154,7 @@ class EngineThread:
         self._thread.join(_LONGEST_CLOSE_S)
 
     def _require_open(self) -> None:
-        if self._closed or self._finishing:
+        if self._closed:
             raise ModelyardError("the local model was closed", hint="ask again")
 
     def _do(self, job: Callable[[], T]) -> T:
@@ -190,9 +193,8 @@ class EngineThread:
                     future.set_exception(error)
             if self._step():
                 continue
-            if self._finishing:
+            if not self._wanted.wait(_LAST_WAIT_S if self._finishing else None):
                 break
-            self._wanted.wait()
         self._closed = True
         closed = ModelyardError("the local model was closed", hint="ask again")
         for _, future in self._jobs:

@@ -152,7 +152,7 @@ class LocalModels:
         return thread
 
     def _remember(self, asked: _Asked, key: _Key, local: LocalModel) -> None:
-        """Say what was found for a name; what was found before, and is not any more, is dropped."""
+        """Say what was found for a name; what no name stands for any more is dropped."""
         with self._lock:
             self._checked[key] = local
             former = self._active.pop(asked, None)
@@ -160,22 +160,26 @@ class LocalModels:
             left = [former] if former is not None and former != key else []
             if len(self._active) > _REMEMBERED:
                 left.append(self._active.popitem(last=False)[1])
-            unused = [each for each in left if each not in self._active.values()]
-            dropped = [self._checked.pop(each) for each in unused if each in self._checked]
-        for each in dropped:
-            self._drop(each)
+            unused = set(left) - set(self._active.values())
+            for each in unused:
+                self._checked.pop(each, None)
+        if unused:
+            self._drop_unused()
 
-    def _drop(self, local: LocalModel) -> None:
-        """Give up what is in memory of a model, after its answers."""
-        folder = _folder(local)
-        self._tokenizers.pop(folder or local.base.path, None)
+    def _drop_unused(self) -> None:
+        """Give up what is in memory of versions that no name stands for, after their answers."""
         with self._lock:
-            own = self._threads.pop((local.base.path, folder), None) if folder else None
-            thread = self._threads.get((local.base.path, None))
-        if own is not None:
-            own.finish()
-        if thread is not None and folder is not None:
-            thread.retire(folder)
+            kept = {folder for each in self._checked.values() if (folder := _folder(each))}
+            bases = {base for base, _ in self._threads}
+            for folder in [each for each in tuple(self._tokenizers) if each not in kept | bases]:
+                self._tokenizers.pop(folder, None)
+            own = [place for place in self._threads if place[1] and place[1] not in kept]
+            unused = [self._threads.pop(place) for place in own]
+            threads = list(self._threads.values())
+        for thread in unused:
+            thread.finish()
+        for thread in threads:
+            thread.keep_only(kept)
 
 
 def _folder(local: LocalModel) -> Path | None:
