@@ -44,7 +44,7 @@ def test_a_project_is_restored_and_used_and_nothing_is_left(
     result = drill(repository, scratch)
     found = verdicts(result)
     assert found["files"] == "passed"
-    assert list(found) == ["files", "adapters", "configs", "indexes", "answer"]
+    assert list(found) == ["files", "adapters", "configs", "indexes", "audit", "answer"]
     assert not list(scratch.iterdir())
     assert tree_of(project) == before
 
@@ -58,6 +58,7 @@ def test_what_is_not_in_the_snapshot_is_not_tried(repository: Repository, scratc
         "adapters": "not_tried",
         "configs": "passed",
         "indexes": "not_tried",
+        "audit": "not_tried",
         "answer": "not_tried",
     }
 

@@ -286,7 +286,6 @@ def without_figures(shown: str) -> str:
 
 
 def close_connections() -> None:
-    audit._READING.close()
     for module in (state, traffic_db):
         module._READING.close()
         module._CHANGING.close()

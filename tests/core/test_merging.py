@@ -193,7 +193,7 @@ def test_merging_again_changes_nothing(there: Project, copy: Project) -> None:
     assert before == {table: rows(there, f"SELECT * FROM {table}") for table in STATE_MERGES}
 
 
-KEYS: Mapping[str, Merge] = {"keys": JoinedRows(key=("id",), higher=("revoked_at",))}
+KEYS: Mapping[str, Merge] = {"keys": JoinedRows(key=("id",), lower=("revoked_at",))}
 
 
 @pytest.fixture
@@ -206,8 +206,18 @@ def keys() -> Iterator[sqlite3.Connection]:
 
 
 def test_a_table_can_declare_that_what_was_revoked_stays_revoked(keys: sqlite3.Connection) -> None:
-    now = [("only here", None), ("revoked since", "2026-11-30"), ("not known to be revoked", None)]
-    then = [("only there", None), ("revoked since", None), ("not known to be revoked", "2026-11-1")]
+    now = [
+        ("only here", None),
+        ("revoked since", "2026-11-30"),
+        ("not known to be revoked", None),
+        ("revoked before its overlap was over", "2026-11-29"),
+    ]
+    then = [
+        ("only there", None),
+        ("revoked since", None),
+        ("not known to be revoked", "2026-11-1"),
+        ("revoked before its overlap was over", "2026-12-30"),
+    ]
     keys.executemany("INSERT INTO main.keys VALUES (?, ?)", now)
     keys.executemany("INSERT INTO restored.keys VALUES (?, ?)", then)
     merge_copy(keys, KEYS, owners={}, everything=True, develops=False, is_gone=lambda row: False)
@@ -215,5 +225,6 @@ def test_a_table_can_declare_that_what_was_revoked_stays_revoked(keys: sqlite3.C
         ("not known to be revoked", "2026-11-1"),
         ("only here", None),
         ("only there", None),
+        ("revoked before its overlap was over", "2026-11-29"),
         ("revoked since", "2026-11-30"),
     ]

@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 
 import pytest
 
-from modelyard.access.audit import export_audit
+from modelyard.access.audit_reading import export_audit
 from modelyard.cli.service_client import RunningService
 from modelyard.core.layout import Project
 from served import Running, serving

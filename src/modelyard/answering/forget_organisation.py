@@ -10,12 +10,15 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard.access.audited_prompts import count_audited, forget_audited_prompts
+from modelyard.access.keys import list_keys
 from modelyard.adapters.remove import adapters_of, remove_adapter, sweep_removed
 from modelyard.answering.answer_cache import count_kept, purge
 from modelyard.answering.recorded_prompts import count_prompts, forget_prompts
 from modelyard.chatdata.dataset import CARD_FILE, read_dataset_card
 from modelyard.chatdata.feedback import forget_feedback, list_feedback
 from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError
 from modelyard.core.forgotten import note_forgotten
 from modelyard.core.json_reading import InvalidJson, read_json_object
@@ -63,6 +66,8 @@ class Forgotten:
     """Rows of feedback."""
     answers: int
     """Kept answers."""
+    audited_prompts: int
+    """Prompts in the audit log."""
     adapters: tuple[ForgottenAdapter, ...]
     """Its adapters, where they were asked for."""
     left: tuple[LeftBehind, ...]
@@ -71,7 +76,8 @@ class Forgotten:
     @property
     def is_empty(self) -> bool:
         """Whether there was nothing to remove."""
-        return not any((self.samples, self.prompts, self.feedback, self.answers, self.adapters))
+        texts = (self.samples, self.prompts, self.feedback, self.answers, self.audited_prompts)
+        return not any((*texts, self.adapters))
 
 
 def forget_organisation(
@@ -82,7 +88,7 @@ def forget_organisation(
     dry_run: bool = False,
     wait_s: float = 0.0,
 ) -> Forgotten:
-    """Remove samples, recorded prompts, feedback and kept answers of an organisation.
+    """Remove samples, prompts, feedback and kept answers of an organisation.
 
     adapters: also its adapters with all their versions.
     Raises InvalidInput for what is no name, LockHeld while another process works with its feedback
@@ -99,11 +105,13 @@ def forget_organisation(
         prompts = count_prompts(project, organisation)
         feedback = len(list_feedback(project, org=organisation))
         answers = count_kept(project, organisation)
+        audited = count_audited(project, organisation)[1]
     else:
         note_forgotten(project, "organisation", [organisation])
         note_forgotten(project, "adapter", chosen)
         answers = purge(project, organisation)
         prompts = forget_prompts(project, organisation)
+        audited = forget_audited_prompts(project, organisation)
         feedback = forget_feedback(project, organisation, wait_s=wait_s)
         samples = forget_samples(project, organisation)
         for name in chosen:
@@ -117,6 +125,7 @@ def forget_organisation(
         prompts=prompts,
         feedback=feedback,
         answers=answers,
+        audited_prompts=audited,
         adapters=tuple(
             ForgottenAdapter(name=name, versions=numbers) for name, numbers in chosen.items()
         ),
@@ -149,6 +158,20 @@ def _left_behind(
         yield LeftBehind(
             place=project.show(project.state_db),
             what=f"what its answers cost on {counted(days, 'day')}, without texts: the accounts",
+        )
+    rows, _ = count_audited(project, organisation)
+    if rows:
+        yield LeftBehind(
+            place=project.show(project.audit_log),
+            what=f"{counted(rows, 'row')} of the audit log, without texts: when, with which key, "
+            "which model, how many tokens; a row that is removed would break the chain",
+        )
+    if keys := list_keys(project, organisation):
+        working = sum(key.works_at(utc_now()) for key in keys)
+        yield LeftBehind(
+            place=project.show(project.state_db),
+            what=f"{counted(len(keys), 'API key')}, of which {working} may still be used: "
+            "`models keys revoke` ends one",
         )
     yield LeftBehind(
         place="backups, registries and copies that were made before",

@@ -11,12 +11,15 @@ import os
 import posixpath
 import re
 import stat
+import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelyard.access.audit_reading import compare_audit, read_head
+from modelyard.access.audit_rows import AuditHead
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, parse_manifest
 from modelyard.adapters.versions import highest_number
 from modelyard.backup.chosen_items import Chosen, is_in
@@ -24,7 +27,7 @@ from modelyard.backup.manifest import DamagedSnapshot, Item, content_blobs
 from modelyard.backup.read_blobs import BlobReader
 from modelyard.backup.swap import BESIDE
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.files import STAGING_PREFIX, sha256_file
+from modelyard.core.files import STAGING_PREFIX, disk_errors, require_free_space, sha256_file
 from modelyard.core.forgotten import Forgotten
 from modelyard.core.layout import Project
 
@@ -46,7 +49,7 @@ class KeptPlace:
     """Why what is there stays."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Differences:
     """What has to move so that the project is as the snapshot says."""
 
@@ -56,6 +59,8 @@ class Differences:
     """What only goes."""
     kept: list[KeptPlace] = field(default_factory=list)
     """What is not put back."""
+    audit_head: AuditHead | None = None
+    """The head of the audit log that is replaced, as long as it is this one; None: it stays."""
 
 
 def compare(
@@ -77,6 +82,8 @@ def compare(
             found.kept.append(KeptPlace(path=path, reason=reason))
         else:
             found.replaced.append(path)
+            if project.root / path == project.audit_log:
+                found.audit_head = read_head(project)
             beside = [f"{path}{suffix}" for suffix in BESIDE if items[0].kind == "sqlite"]
             found.removed.extend(each for each in beside if os.path.lexists(project.root / each))
     found.removed.extend(_other_configs(project, chosen))
@@ -151,6 +158,8 @@ def _reason_to_keep(
     if place.name == _HOSTED_JOB and project.experiments in place.parents and place.exists():
         return "it records a job at a provider, which would be begun and paid for again"
     leads_to = posixpath.normpath(posixpath.join(posixpath.dirname(path), item.target or ""))
+    if place == project.audit_log and place.exists():
+        return _reason_to_keep_audit(project, item, reader)
     if path in gone or leads_to in gone:
         return "the adapter was removed for good: `models org forget`"
     if place.name == _HIGHEST_NUMBER and (match := _VERSION.fullmatch(path)):
@@ -158,6 +167,29 @@ def _reason_to_keep(
             if highest_number(project, match[1]) >= int(_content(item, reader) or b"0"):
                 return "a higher number was used since, and none is used twice"
     return None
+
+
+def _reason_to_keep_audit(project: Project, item: Item, reader: BlobReader) -> str | None:
+    """Why the audit log stays as it is; None where the copy goes on from all of its rows.
+
+    No restore takes rows back.
+    """
+    folder = Path(tempfile.gettempdir())
+    require_free_space(folder, item.size, "a copy of the audit log to compare with")
+    with tempfile.TemporaryDirectory(prefix="modelyard-", dir=folder) as scratch:
+        copy = Path(scratch) / "audit.db"
+        with disk_errors(copy), copy.open("wb") as file:
+            for sha256 in content_blobs(item, reader.read):
+                file.write(reader.read(sha256))
+        relation = compare_audit(project, copy)
+    return {
+        "same log, further": "the audit log that is there has all its rows, or more",
+        "same log, behind": None,
+        "another log": "the audit log that is there is another one, and no two become one: --to "
+        "restores this one into a new folder",
+        "damaged": "the audit log that is there, or the copy, cannot be read, and no row is given "
+        "up: --to restores the copy into a new folder",
+    }[relation]
 
 
 def _is_same(project: Project, path: str, items: Sequence[Item]) -> bool:

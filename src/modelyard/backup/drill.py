@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from modelyard.access.audit_key import NoAuditKey
+from modelyard.access.audit_reading import verify_audit
 from modelyard.adapters.verify import verify_pointer, verify_version
 from modelyard.adapters.versions import (
     active_number,
@@ -46,6 +48,7 @@ from modelyard.retrieval.search import QueryLimits, Searcher
 from modelyard.weights.local import locate_base
 
 Verdict = Literal["passed", "failed", "not_tried"]
+Step = Literal["files", "adapters", "configs", "indexes", "audit", "answer"]
 
 QUESTION = "What is this for?"
 _WORDS = 6
@@ -57,7 +60,7 @@ _MOST_PROBLEMS = 50
 class DrillStep:
     """One thing that was tried with the restored project."""
 
-    step: Literal["files", "adapters", "configs", "indexes", "answer"]
+    step: Step
     """What was tried."""
     verdict: Verdict
     """How it went; `not_tried`: this machine or this snapshot has not what it needs."""
@@ -140,13 +143,15 @@ def _try_all(project: Project, chosen: Chosen, progress: Progress) -> Iterator[D
     yield _step(project, "configs", lambda: _load_configs(project))
     progress.stage("drill: search every index")
     yield _step(project, "indexes", lambda: _search_indexes(project))
+    progress.stage("drill: verify the audit log")
+    yield _step(project, "audit", lambda: _verify_audit(project))
     progress.stage("drill: answer a question")
     yield _step(project, "answer", lambda: _answer(project, progress))
 
 
 def _step(
     project: Project,
-    step: Literal["files", "adapters", "configs", "indexes", "answer"],
+    step: Step,
     attempt: Callable[[], _Outcome],
 ) -> DrillStep:
     try:
@@ -267,6 +272,17 @@ def _words_in(path: Path) -> str:
             if chunks := reader.chunks_of_file(file.id):
                 return " ".join(chunks[0].text.split()[:_WORDS])
     return ""
+
+
+def _verify_audit(project: Project) -> _Outcome:
+    """Check every seal of the audit log, where this user has its key."""
+    if not project.audit_log.exists():
+        raise _NotTried("the snapshot holds no audit log")
+    try:
+        head = verify_audit(project)
+    except NoAuditKey as error:
+        raise _NotTried(f"{error.message}: {error.where}") from error
+    return f"{counted(head.count, 'row')} verified, up to {head}", []
 
 
 def _answer(project: Project, progress: Progress) -> _Outcome:

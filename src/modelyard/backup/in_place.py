@@ -16,6 +16,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from modelyard.access.audit_reading import read_head
+from modelyard.access.audited_prompts import forget_audited_prompts, organisations_with_prompts
 from modelyard.backup.chosen_items import Chosen, choose_items, is_in
 from modelyard.backup.differences import Differences, KeptPlace, compare
 from modelyard.backup.manifest import Snapshot
@@ -35,7 +37,7 @@ from modelyard.backup.swap import (
 )
 from modelyard.core.clock import utc_now
 from modelyard.core.database import DatabaseDamaged
-from modelyard.core.errors import InvalidInput, NoData
+from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 from modelyard.core.files import disk_errors, follow_sharing, make_folder, sweep_staging
 from modelyard.core.forgotten import Forgotten, load_forgotten
 from modelyard.core.layout import Project
@@ -112,7 +114,17 @@ def restore_in_place(
                 stage_items(home / NEW, staged, reader, progress, snapshot)
                 _prepare_databases(home, snapshot, forgotten)
                 follow_sharing(home / NEW, project.root)
-                commit(project, plan, wait_s=wait_s)
+                head = found.audit_head
+
+                def require_same() -> None:
+                    if head is not None and read_head(project) != head:
+                        raise ModelyardError(
+                            "the audit log got rows while it was to be replaced",
+                            where=project.show(project.audit_log),
+                            hint="run the same command again: it keeps them",
+                        )
+
+                commit(project, plan, wait_s=wait_s, require_same=require_same)
     return _result(project, plan, found, dry_run=dry_run)
 
 
@@ -162,7 +174,10 @@ def undo_restore(
         kept = homes[-1] / REPLACED
         # A state.db that was moved away whole was damaged, and is left where it is.
         damaged = {path for path in before.removed if path in _state_paths(project)}
-        moved = [path for path in (*before.replaced, *before.removed) if path not in damaged]
+        # What was put there has all rows of the audit log from before, and got others since.
+        stays = {f"{project.show(project.audit_log)}{suffix}" for suffix in ("", *BESIDE)}
+        replaced = [path for path in before.replaced if path not in stays]
+        moved = [path for path in (*replaced, *before.removed) if path not in damaged | stays]
         plan = Plan(
             id=_new_id(),
             snapshot=before.snapshot,
@@ -170,13 +185,13 @@ def undo_restore(
             made_by=user_name(),
             undoes=before.id,
             replaced=tuple(path for path in moved if os.path.lexists(kept / path)),
-            removed=tuple(path for path in before.replaced if not os.path.lexists(kept / path)),
+            removed=tuple(path for path in replaced if not os.path.lexists(kept / path)),
             merges_state=before.merges_state and not damaged,
             adapters=before.adapters,
         )
         if not dry_run:
             with _staging(project, plan, Chosen(items=())):
-                commit(project, plan, wait_s=wait_s)
+                commit(project, plan, wait_s=wait_s, require_same=lambda: None)
             remove_tree(homes[-1])
     return _result(project, plan, Differences(), dry_run=dry_run)
 
@@ -315,6 +330,9 @@ def _prepare_databases(home: Path, snapshot: Snapshot, forgotten: Forgotten) -> 
         for name in organisations_with_samples(staged):
             if forgotten.covers("organisation", name, snapshot.created_at):
                 forget_samples(staged, name)
+    for name in organisations_with_prompts(staged):
+        if forgotten.covers("organisation", name, snapshot.created_at):
+            forget_audited_prompts(staged, name)
 
 
 def _sweep(project: Project) -> None:

@@ -14,12 +14,13 @@ import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from modelyard.access.audit import audit_lock
 from modelyard.adapters.versions import adapter_lock
 from modelyard.core.clock import utc_now
 from modelyard.core.database import transaction
@@ -88,15 +89,19 @@ def restore_lock(project: Project, *, wait_s: float) -> Any:
     return exclusive_lock(lock, what="restore of this project", wait_s=wait_s)
 
 
-def commit(project: Project, plan: Plan, *, wait_s: float) -> None:
+def commit(
+    project: Project, plan: Plan, *, wait_s: float, require_same: Callable[[], None]
+) -> None:
     """Put what was staged in its place. Call it under the restore lock.
 
+    require_same: raises, when all locks are held, where the plan does not fit any more.
     Raises LockHeld when another process works with an adapter, environment or index for longer than
     `wait_s` seconds: then nothing has happened. After a later error the next command completes it.
     """
     home = project.restores / plan.id
     write_json(home / PLAN_FILE, {"version": _VERSION, **asdict(plan)})
     with holding_places(project, plan, wait_s=wait_s):
+        require_same()
         replace_link(project.restoring, home)
         _put_in_place(project, plan)
 
@@ -157,6 +162,9 @@ def holding_places(project: Project, plan: Plan, *, wait_s: float) -> Iterator[N
             lock = project.lock("environment", parts[2])
             what = f"environment {parts[2]}"
             locks[f"2 {parts[2]}"] = exclusive_lock(lock, what=what, wait_s=wait_s)
+        elif project.root / path == project.audit_log:
+            lock = audit_lock(project)
+            locks["5"] = exclusive_lock(lock, what="audit log", wait_s=wait_s)
         elif index := read_index_name(project.root / path):
             lock, what = index_lock(project, index.group, index.name), f"search index {index.name}"
             locks[f"3 {lock.name}"] = exclusive_lock(lock, what=what, wait_s=wait_s)

@@ -35,7 +35,7 @@ def head() -> None:
     Keep it outside this machine: with it, `models audit verify --head` finds an end that was cut
     off, and a log that was written anew.
     """
-    from modelyard.access.audit import read_head
+    from modelyard.access.audit_reading import read_head
 
     print_lines([str(read_head(find_project()))])
 
@@ -55,7 +55,8 @@ def verify(
 
     Exit code 1, with the first row that is not, where something was changed, removed or added.
     """
-    from modelyard.access.audit import AuditHead, verify_audit
+    from modelyard.access.audit_reading import verify_audit
+    from modelyard.access.audit_rows import AuditHead
 
     expected = AuditHead.parse(head) if head is not None else None
     found = verify_audit(find_project(), expected=expected)
@@ -77,7 +78,7 @@ def export(
     ] = None,
 ) -> None:
     """Write the audit log as JSON Lines; the last is its head."""
-    from modelyard.access.audit import export_audit
+    from modelyard.access.audit_reading import export_audit
 
     lines = (json.dumps(row, ensure_ascii=False) for row in export_audit(find_project()))
     if to is None:

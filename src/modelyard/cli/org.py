@@ -27,9 +27,10 @@ def forget(
 ) -> None:
     """Remove what the project holds of an organisation.
 
-    Its samples, recorded prompts, feedback and kept answers, so that their text is nowhere in the
-    project's own files; with --adapters its adapters too. What is not removed is named: datasets,
-    training runs, and backups that were made before. Nothing brings it back but such a backup. When
+    Its samples, recorded and audited prompts, feedback and kept answers, so that their text is
+    nowhere in the project's own files; with --adapters its adapters too. What is not removed is
+    named: datasets, training runs, rows of the audit log, API keys, and backups that were made
+    before. Nothing brings it back but such a backup. When
     it was interrupted, the same command again completes it.
 
     \b
@@ -57,6 +58,7 @@ def _print(found: Forgotten) -> None:
             ("recorded prompts", found.prompts),
             ("rows of feedback", found.feedback),
             ("kept answers", found.answers),
+            ("prompts in the audit log", found.audited_prompts),
         )
         rows = [(what, f"{count:,}") for what, count in counts]
         rows += [

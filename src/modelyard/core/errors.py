@@ -38,6 +38,7 @@ in the package named here:
       LockHeld                  core
       NoAccess                  core
       NoAnswers                 performance
+      NoAuditKey                access
       NoKey                     training
       NoSpace                   core
       NoTest                    deployments

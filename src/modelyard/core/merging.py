@@ -42,8 +42,11 @@ class JoinedRows:
     key: tuple[str, ...]
     """The columns that identify a row."""
     higher: tuple[str, ...] = ()
-    """Columns that keep the higher value of both, and any value rather than none: what was spent,
-    the time at which something was revoked."""
+    """Columns that keep the higher value of both, and any value rather than none: what was spent.
+    """
+    lower: tuple[str, ...] = ()
+    """Columns that keep the lower value of both, and any value rather than none: the time from
+    which something is revoked."""
     number: str | None = None
     """The column that numbers the rows; a row of the copy whose number is taken gets a new one."""
     passing: bool = False
@@ -172,9 +175,10 @@ def _insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
 
 
 def _update(connection: sqlite3.Connection, table: str, merge: JoinedRows, row: Row) -> None:
+    chosen = {**dict.fromkeys(merge.higher, "max"), **dict.fromkeys(merge.lower, "min")}
     changes = [
-        f"{column} = max(coalesce({column}, :{column}), coalesce(:{column}, {column}))"
-        if column in merge.higher
+        f"{column} = {choose}(coalesce({column}, :{column}), coalesce(:{column}, {column}))"
+        if (choose := chosen.get(column))
         else f"{column} = :{column}"
         for column in row
         if column not in (*merge.key, merge.number)

@@ -207,7 +207,7 @@ STATE_MERGES: Mapping[str, Merge] = {
     "test_runs": JoinedRows(key=("number",)),
     "backup_runs": JoinedRows(key=("id",)),
     "forgotten": JoinedRows(key=("digest",), higher=("forgotten_at",)),
-    "api_keys": JoinedRows(key=("id",), higher=("revoked_at",)),  # what was revoked stays so
+    "api_keys": JoinedRows(key=("id",), lower=("revoked_at",)),  # what was revoked stays so
 }
 """How the rows of each table are brought together when a backup is restored over the project."""
 
