@@ -15,7 +15,13 @@ import pytest
 from answer_samples import make_request
 from asking import COST_USD, Asking, left, only, open_asking, tried
 from modelyard.answering.money.ledger import check_budget
-from modelyard.answering.request import AnswerFailed, GivenText, NothingFound, OverLimit
+from modelyard.answering.request import (
+    AnswerFailed,
+    ContextTooLong,
+    GivenText,
+    NothingFound,
+    OverLimit,
+)
 from modelyard.configs.kinds.integration import (
     Budgets,
     PerformanceMonitoring,
@@ -254,8 +260,12 @@ def test_a_call_of_which_nobody_knows_what_it_cost_counts_in_full(asking: Asking
 def test_what_no_model_has_room_for_takes_nobodys_turn(asking: Asking) -> None:
     limits = ServiceLimits(tokens_per_minute=5_000)
     effective = asking.effective(rate_limits=limits, timeout_s=5)
-    answer = asking.ask(effective, "word " * 50_000)
-    assert (left(answer), answer.degraded) == (["first too_long", "second too_long"], True)
+    with pytest.raises(ContextTooLong) as error:
+        asking.ask(effective, "word " * 50_000)
+    assert [f"{each.model} {each.why}" for each in error.value.left_out] == [
+        "first too_long",
+        "second too_long",
+    ]
     assert asking.ask(effective).text == "Ann."
 
 

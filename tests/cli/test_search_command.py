@@ -119,7 +119,7 @@ def test_a_key_that_no_chunk_has_is_wrong_usage(
 ) -> None:
     assert models("search", "roll back", "--filter", "foo=bar") == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "--filter foo: no chunk has such a fact" in said
+    assert "filter foo: no chunk has such a fact" in said
     assert "the keys here: path, kind, domain" in said
 
 

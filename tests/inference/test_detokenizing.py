@@ -208,7 +208,10 @@ def test_the_text_ends_before_the_stop_string_that_is_complete_first() -> None:
         end, length = min(ends, default=(len(whole), 0))
         answer = AnswerText(tokenizer, stopping_at(*stops))
         given = "".join(map(answer.add, tokens)) + answer.finish()
-        assert (given, answer.stopped) == (whole[: end + length], bool(ends)), (whole, stops)
+        assert (given, answer.stopped_by is not None) == (whole[: end + length], bool(ends)), (
+            whole,
+            stops,
+        )
 
 
 def test_only_a_possible_beginning_of_a_stop_string_is_held_back() -> None:
@@ -216,7 +219,7 @@ def test_only_a_possible_beginning_of_a_stop_string_is_held_back() -> None:
     answer = AnswerText(of_texts(pieces), stopping_at("END.", ";;"))
     given = [answer.add(token) for token in range(len(pieces))]
     assert given == ["one,", "", "", "END,two", ";three,", "", ""]
-    assert (answer.stopped, answer.finish()) == (True, "")
+    assert (answer.stopped_by is not None, answer.finish()) == (True, "")
 
 
 def test_a_stop_string_spans_tokens_and_characters_of_several_tokens() -> None:
@@ -226,7 +229,7 @@ def test_a_stop_string_spans_tokens_and_characters_of_several_tokens() -> None:
     given = ""
     for byte in "a字b字👍c".encode():
         given += answer.add(tokenizer.tokenizer.token_to_id(letters[byte]))
-        if answer.stopped:
+        if answer.stopped_by is not None:
             break
     assert given + answer.finish() == "a字b"
     assert byte == "👍".encode()[-1]

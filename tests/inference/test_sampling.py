@@ -46,7 +46,7 @@ def test_only_what_may_begin_a_stop_text_is_held_back() -> None:
     assert [sampling.settled(text) for text in ("one", "one\n", "one Us", "Us er", "")] == [
         3, 3, 4, 5, 0
     ]  # fmt: skip
-    assert sampling.find_stop("one User: two\n\n") == 4
+    assert sampling.find_stop("one User: two\n\n") == (4, "User:")
     assert sampling.find_stop("one User two\n") is None
 
 

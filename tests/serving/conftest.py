@@ -1,74 +1,83 @@
-"""A project with a base that answers, a domain for one of two organisations, and a service."""
+"""Services of a project: one that a module's tests share, and one that a test may change."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from answering_base import write_answering
 from modelyard.core.layout import Project
-from modelyard.core.progress import Silent
-from modelyard.weights.pull import require_base
 from served import Running, serving
+from served_project import ANSWER, write_served
 
-CONFIGS = {
-    "language_models/house.yaml": """
-description: The house's own model
-provider: local
-model: talking
-context_tokens: 512
-max_output_tokens: 64
-""",
-    "language_models/basic_nlp.yaml": """
-description: What is left when nothing else answers
-provider: builtin
-model: basic
-context_tokens: 4k
-max_output_tokens: 1k
-""",
-    "specialized_models/staff.yaml": """
-description: Questions of the staff of Acme
-model: house
-instructions: Be brief.
-profile: plain
-""",
-    "performance_profiles/plain.yaml": """
-description: As the models have it
-""",
-    "integration.yaml": """
-model_integration:
-  primary_models: {language: house}
-  fallback_strategy: {order: [basic_nlp]}
-  service:
-    everyone: {bases: [talking]}
-    organisations:
-      acme: {domains: [staff]}
-""",
-}
+
+@pytest.fixture(scope="session")
+def served_project(
+    tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path
+) -> Iterator[tuple[Project, Path]]:
+    """The project of all services here, and the home that it was made in."""
+    folder = tmp_path_factory.mktemp("served")
+    home = folder / "home"
+    home.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        _live_in(patch, home)
+        yield write_served(folder / "project", tiny_base_folder), home
+
+
+@pytest.fixture(scope="module")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory, served_project: tuple[Project, Path]
+) -> Iterator[Running]:
+    """A service of a copy of it, for all tests of a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        _live_in(patch, served_project[1])
+        with serving(_copy(served_project[0], tmp_path_factory.mktemp("shared"))) as service:
+            yield service
 
 
 @pytest.fixture
-def talking(project: Project, tiny_base_folder: Path, answer: str) -> Project:
-    """A project whose base `talking` gives one answer to everything."""
-    write_answering(project, tiny_base_folder, answer, endless=False)
-    require_base(project, "talking", progress=Silent())
-    for name, text in CONFIGS.items():
-        path = project.configs / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+def running(shared: Running, in_home: None, monkeypatch: pytest.MonkeyPatch) -> Running:
+    """The same, in a test that is in its project and has its home."""
+    monkeypatch.chdir(shared.project.root)
+    return shared
+
+
+@pytest.fixture
+def in_home(
+    own_home: Path, served_project: tuple[Project, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Give the test the home that the project was made in."""
+    _live_in(monkeypatch, served_project[1])
+
+
+@pytest.fixture
+def talking(
+    tmp_path: Path,
+    served_project: tuple[Project, Path],
+    in_home: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Project:
+    """A copy of the project, which a test may change; the current folder is in it."""
+    project = _copy(served_project[0], tmp_path)
+    monkeypatch.chdir(project.root)
     return project
 
 
 @pytest.fixture
 def answer() -> str:
-    """What it says."""
-    return "abcdefgh"
+    """What the bases say."""
+    return ANSWER
 
 
-@pytest.fixture
-def running(talking: Project) -> Iterator[Running]:
-    """A service of that project."""
-    with serving(talking) as service:
-        yield service
+def _copy(project: Project, folder: Path) -> Project:
+    root = folder / "project"
+    shutil.copytree(project.root, root, symlinks=True)
+    return Project(root)
+
+
+def _live_in(patch: pytest.MonkeyPatch, home: Path) -> None:
+    patch.setenv("HOME", str(home))
+    patch.setenv("MODELS_CACHE", str(home / "models-cache"))
+    patch.setenv("HF_HOME", str(home / "huggingface"))

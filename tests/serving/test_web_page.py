@@ -23,7 +23,8 @@ def test_a_person_with_a_key_chats_compares_and_sees_the_service(
         tab.run("document.getElementById('enter').requestSubmit()")
         tab.until("!document.getElementById('inside').hidden")
         models = "[...document.getElementById('model').options].map((each) => each.value)"
-        assert tab.run(models) == ["staff", "talking"]
+        assert tab.run(models) == ["acme-talk", "endless", "staff", "talking"]
+        tab.run("document.getElementById('model').value = 'talking'")
         tab.run(
             "const other = document.getElementById('other'); other.value = 'talking';"
             "other.dispatchEvent(new Event('change'))"

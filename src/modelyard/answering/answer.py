@@ -32,6 +32,7 @@ from modelyard.answering.request import (
     Answer,
     AnswerCancelled,
     AnswerFailed,
+    ContextTooLong,
     NothingFound,
     OverLimit,
     Request,
@@ -254,6 +255,9 @@ class Answerer:
             error.wait_s = min(waits, default=None)
             raise error
         builtin = next((s.model for s in steps if s.model.settings.provider == "builtin"), None)
+        unanswered = run.unanswered(tried)
+        if isinstance(unanswered, ContextTooLong) and not run.chunks:
+            raise unanswered  # nothing is out of order, and there is nothing to quote
         if builtin is not None and run.schema is None:
             if tried:
                 run.notes.append(f"no language model answered: {tried}")
@@ -262,7 +266,7 @@ class Answerer:
             each.outcome == "missed_schema" for each in run.calls.attempts
         ):
             raise run.failed(f"no model gave JSON that meets the schema: {tried}")
-        raise run.unanswered(tried)
+        raise unanswered
 
     def _record_none(self, run: Run, error: BaseException) -> None:
         """Leave the sample of a request that has no answer."""

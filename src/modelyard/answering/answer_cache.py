@@ -78,6 +78,8 @@ class KeptAnswer:
     """What answered, as `ModelRef.parse` reads it."""
     adapter_digest: str | None
     """The adapter that answered."""
+    stop_sequence: str | None
+    """The text that ended it, where one did."""
     samples: int
     """Answers that were drawn."""
     agreed: int

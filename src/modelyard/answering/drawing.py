@@ -26,6 +26,8 @@ class Drawn:
     """It; of JSON without the fence around it."""
     finish: Finish
     """Why it ended."""
+    stop_sequence: str | None = None
+    """The text that ended it, where one did."""
     tool_calls: tuple[ToolCall, ...] = ()
     """What the model wants called."""
     samples: int = 1
@@ -97,6 +99,7 @@ def draw_answer(
     return Drawn(
         text=text,
         finish=answered[chosen].finish,
+        stop_sequence=answered[chosen].stop_sequence,
         tool_calls=answered[chosen].tool_calls,
         samples=len(answered),
         agreed=agreed,

@@ -130,7 +130,9 @@ def _wait(generation: Generation, until_s: float, on_text: OnText | None) -> Rep
     )
     finish, error = generation.finish, generation.error
     if finish == "stop" or finish == "length":
-        return Reply(text="".join(pieces), finish=finish, usage=usage)
+        stopped_by = generation.stopped_by
+        text = "".join(pieces)
+        return Reply(text=text, finish=finish, stop_sequence=stopped_by, usage=usage)
     if finish == "cancelled":
         return _failure("cancelled", "nobody wants it any more", usage)
     if error is None:

@@ -185,6 +185,8 @@ class Answer:
     """The variant of an A/B test that it is of, `NAME/a` or `NAME/b`."""
     finish: Finish
     """Why it ended."""
+    stop_sequence: str | None = None
+    """The text that ended it, of those that were asked for, where one did."""
     tool_calls: tuple[ToolCall, ...] = ()
     """What the model wants called; the text is then what it says beside, perhaps nothing."""
     degraded: bool = False

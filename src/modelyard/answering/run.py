@@ -206,6 +206,7 @@ class Run:
         return replace(
             self._answer(answering, kept.text, finish="stop"),
             from_cache=True,
+            stop_sequence=kept.stop_sequence,
             samples=kept.samples,
             agreed=kept.agreed,
             chunks=kept.chunks,
@@ -322,7 +323,7 @@ class Run:
             return None
         self.notes += drawn.notes
         answer = self._answer(asked.answering, drawn.text, finish=drawn.finish)
-        answer = replace(answer, tool_calls=drawn.tool_calls)
+        answer = replace(answer, tool_calls=drawn.tool_calls, stop_sequence=drawn.stop_sequence)
         if drawn.finish == "refused":
             return self._refuse(asked, answer)
         return replace(answer, samples=drawn.samples, agreed=drawn.agreed)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.chatdata.conversation import Message
+from modelyard.chatdata.conversation import TEXT_ROLE, Message
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.core.errors import InvalidInput
 from modelyard.core.json_reading import InvalidJson, parse_json
@@ -157,8 +157,12 @@ def encode_request(
 ) -> list[int]:
     """Token ids of a conversation and the tools that are offered, up to where the answer begins.
 
-    Raises TemplateRefused, and InvalidInput for arguments of a call that are no JSON object.
+    A plain text (one message of the role `text`) gets no template around it: the answer goes on
+    where it ends. Raises TemplateRefused, and InvalidInput for arguments of a call that are no
+    JSON object.
     """
+    if messages[0].role == TEXT_ROLE:
+        return tokenizer.tokenizer.encode(messages[0].content).ids
     template = tokenizer.template.bound_to(tools, {}) if tools else tokenizer.template
     # Templates read the arguments of calls as objects, and not as the JSON text of the OpenAI API.
     rendered = template.render([_readable(each) for each in messages], add_generation_prompt=True)

@@ -74,8 +74,8 @@ class AnswerText:
         self._tokens = Detokenizer(tokenizer)
         self._sampling = sampling
         self._held = ""
-        self.stopped = False
-        """Whether a stop string has ended the answer."""
+        self.stopped_by: str | None = None
+        """The stop string that has ended the answer."""
 
     def add(self, token: int) -> str:
         """The text that can be given with this token, perhaps none."""
@@ -88,11 +88,13 @@ class AnswerText:
         return text + rest
 
     def _give(self, piece: str) -> str:
-        if self.stopped or not piece:
+        if self.stopped_by is not None or not piece:
             return ""
         text = self._held + piece
-        end = self._sampling.find_stop(text)
-        self.stopped = end is not None
-        settled = self._sampling.settled(text) if end is None else end
-        self._held = "" if self.stopped else text[settled:]
+        if found := self._sampling.find_stop(text):
+            end, self.stopped_by = found
+            self._held = ""
+            return text[:end]
+        settled = self._sampling.settled(text)
+        self._held = text[settled:]
         return text[:settled]

@@ -53,6 +53,8 @@ class Generation:
         self.request = request
         self.finish: Finish | None = None
         """Why it ended; None while it has not. It is set after the last text."""
+        self.stopped_by: str | None = None
+        """The stop string that ended it, where one did."""
         self.error: ModelyardError | None = None
         """What failed, where `finish` is `error`."""
         self.cached_tokens = 0
@@ -104,10 +106,18 @@ class Generation:
             self._pieces.append(text)
             self._changed.set()
 
-    def end(self, finish: Finish, text: str = "", error: ModelyardError | None = None) -> None:
+    def end(
+        self,
+        finish: Finish,
+        text: str = "",
+        error: ModelyardError | None = None,
+        *,
+        stopped_by: str | None = None,
+    ) -> None:
         """Add the last text and say why there is no more."""
         if text:
             self._pieces.append(text)
         self.error = error
+        self.stopped_by = stopped_by
         self.finish = finish
         self._changed.set()

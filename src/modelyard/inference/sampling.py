@@ -55,16 +55,18 @@ class Sampling:
         if wrong:
             raise InvalidInput("; ".join(wrong))
 
-    def find_stop(self, text: str) -> int | None:
-        """Where the text that ends an answer begins in `text`; None when there is none.
+    def find_stop(self, text: str) -> tuple[int, str] | None:
+        """Where in `text` what ends an answer begins, and what it is; None when there is none.
 
         Of several it is the one that is complete first, and of those that end at one place the
         longest: so it does not matter in which pieces the text came.
         """
         found = [
-            (place + len(each), place) for each in self.stop if (place := text.find(each)) >= 0
+            (place + len(each), place, each)
+            for each in self.stop
+            if (place := text.find(each)) >= 0
         ]
-        return min(found)[1] if found else None
+        return min(found)[1:] if found else None
 
     def settled(self, text: str) -> int:
         """How many characters of `text` belong to the answer, whatever follows.

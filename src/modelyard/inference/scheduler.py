@@ -306,7 +306,7 @@ class Scheduler:
         text = answer.text.add(token)
         if generation := answer.generation():
             generation.put(token, text)
-        if answer.text.stopped:
+        if answer.text.stopped_by is not None:
             self._end(answer, "stop")
         elif len(answer.tokens) == answer.most_tokens:
             self._end(answer, "length")
@@ -335,7 +335,8 @@ class Scheduler:
             self._users[answer.digest] -= 1
             self._unload_unused(answer.digest)
         if generation := answer.generation():
-            generation.end(finish, answer.text.finish(), error)
+            rest = answer.text.finish()  # in which a stop string may yet be
+            generation.end(finish, rest, error, stopped_by=answer.text.stopped_by)
 
     def _leave_line(self, answer: InFlight) -> None:
         if not answer.in_line:

@@ -151,6 +151,8 @@ def _end(delta: dict[str, Any], usage: object, heard: Heard) -> None:
         if finish is None:
             raise CallEnded(broken(f"an end for the reason {str(reason)[:40]!r}"))
         heard.finish = finish
+        sequence = delta.get("stop_sequence")
+        heard.stop_sequence = sequence if isinstance(sequence, str) else None
     if isinstance(usage, dict):
         heard.usage = _usage_of(usage, heard.usage)
 

@@ -116,6 +116,8 @@ class Reply:
     """The whole of it."""
     finish: Finish
     """Why it ended."""
+    stop_sequence: str | None = None
+    """Which of `stop` ended it, where one did and the provider says so."""
     tool_calls: tuple[ToolCall, ...] = ()
     """What the model wants called."""
     usage: Usage

@@ -22,6 +22,8 @@ class Heard:
 
     finish: Finish | None = None
     """Why the answer ended; None until it has."""
+    stop_sequence: str | None = None
+    """Which text that was to end it did, where the API says so."""
     usage: Usage | None = None
     """Its tokens, as they were reported."""
     model: object = None

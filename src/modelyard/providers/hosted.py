@@ -294,6 +294,7 @@ class HostedModel(ABC):
         return Reply(
             text=text,
             finish="tool_calls" if tool_calls and heard.finish == "stop" else heard.finish,
+            stop_sequence=heard.stop_sequence,
             tool_calls=tool_calls,
             usage=usage,
             model=_shown(heard.model, key),

@@ -70,7 +70,7 @@ def explain_no_match(searched: Searched, filters: Mapping[str, str]) -> list[str
     for key in unmatched:
         if key not in keys:
             raise InvalidInput(
-                f"--filter {key}: no chunk has such a fact{did_you_mean(key, keys)}",
+                f"filter {key}: no chunk has such a fact{did_you_mean(key, keys)}",
                 hint=f"the keys here: {', '.join(keys)}",
             )
     return [_note(filled, key, value) for key, value in unmatched.items()]

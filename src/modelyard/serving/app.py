@@ -25,7 +25,7 @@ from modelyard.serving import (
     web_page,
 )
 from modelyard.serving.exchange import Route
-from modelyard.serving.problems import Problem, Style
+from modelyard.serving.problems import Problem, explain_failure, style_of
 from modelyard.serving.service import Service
 
 _ROUTED = (
@@ -55,6 +55,7 @@ def build_app(service: Service) -> FastAPI:
     status.mount_probes(app, service)
     web_page.mount_page(app)
     app.add_exception_handler(HTTPException, _refuse)
+    app.add_exception_handler(Exception, _fail)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]
     return app
 
@@ -65,8 +66,14 @@ async def _refuse(http: Request, error: Exception) -> Response:
     problem = Problem(
         status=error.status_code, message=f"{http.method} {http.url.path}: {error.detail}"
     )
-    style: Style = "anthropic" if http.url.path.startswith("/v1/messages") else "openai"
-    return JSONResponse(problem.body(style), problem.status, dict(error.headers or {}))
+    body = problem.body(style_of(http.url.path))
+    return JSONResponse(body, problem.status, dict(error.headers or {}))
+
+
+async def _fail(http: Request, error: Exception) -> Response:
+    """What nobody expected; the log of the process has it."""
+    problem = explain_failure(error)
+    return JSONResponse(problem.body(style_of(http.url.path)), problem.status)
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:

@@ -6,6 +6,7 @@ nothing are named in each body, and taken.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.requests import ClientDisconnect, Request
 
 from modelyard.configs.kinds.parts import Generation
-from modelyard.serving.problems import Problem
+from modelyard.serving.problems import CLIENT_GONE, Problem
 
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -75,9 +76,19 @@ def stops_of(stop: str | list[str] | None) -> tuple[str, ...] | None:
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-async def read_body(request: Request, kind: type[BodyType], *, limit_bytes: int) -> BodyType:
-    """The body of a request. Raises Problem: 400 with every field that is wrong, 413, 499."""
-    content = await _read_bytes(request, limit_bytes)
+async def read_body(
+    request: Request, kind: type[BodyType], *, limit_bytes: int, limit_s: float
+) -> BodyType:
+    """The body of a request, which must be JSON, whatever its type is called.
+
+    Raises Problem: 400 with every field that is wrong, 408, 413, 499.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            content = await _read_bytes(request, limit_bytes)
+    except TimeoutError:
+        message = f"the body did not come within {limit_s:.0f} s"
+        raise Problem(status=408, message=message, code="timeout") from None
     try:
         return kind.model_validate_json(content)
     except ValidationError as error:
@@ -98,7 +109,7 @@ async def _read_bytes(request: Request, limit_bytes: int) -> bytes:
             if len(content) > limit_bytes:
                 raise too_large
     except ClientDisconnect:
-        raise Problem(status=400, message="the client went away") from None
+        raise Problem(status=CLIENT_GONE, message="the client went away") from None
     return bytes(content)
 
 

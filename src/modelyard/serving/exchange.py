@@ -86,7 +86,10 @@ class Exchange:
 
     async def read(self, kind: type[BodyType]) -> BodyType:
         """The body. Raises Problem for one that is wrong."""
-        return await read_body(self.http, kind, limit_bytes=self.service.limits.body_bytes)
+        limits = self.service.limits
+        return await read_body(
+            self.http, kind, limit_bytes=limits.body_bytes, limit_s=limits.body_s
+        )
 
     def find_model(self, name: str) -> Effective:
         """The settings that answer for a model by its name. Raises Problem: 404."""
@@ -103,7 +106,8 @@ class Exchange:
 
     async def answer(self, effective: Effective, request: Request) -> Answer:
         """The whole answer. It is cancelled when the client goes away."""
-        async with self.service.answers.begin(effective, request) as running:
+        async with AsyncExitStack() as stack:
+            running = await self._begin(stack, effective, request)
             self.draft.answer = await self._while_connected(running.whole())
         return self.draft.answer
 
@@ -112,12 +116,17 @@ class Exchange:
     ) -> EventStream:
         """The answer in pieces. What fails before the first of them is raised."""
         async with AsyncExitStack() as stack:
-            running = await stack.enter_async_context(
-                self.service.answers.begin(effective, request)
-            )
+            running = await self._begin(stack, effective, request)
             first = await self._while_connected(running.next_piece())
             return EventStream(self, running, writer, first, stack.pop_all())
         raise AssertionError("an exit stack hides no error")
+
+    async def _begin(
+        self, stack: AsyncExitStack, effective: Effective, request: Request
+    ) -> RunningAnswer:
+        """The answer, begun in its turn; until the stack is closed."""
+        beginning = self.service.answers.begin(effective, request)
+        return await self._while_connected(stack.enter_async_context(beginning))
 
     async def _while_connected(self, work: Awaitable[T]) -> T:
         """What the work gives. Raises Problem (499) when the client goes away before."""
@@ -171,19 +180,22 @@ class EventStream(Response):
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
-                await sending
+                with suppress(TimeoutError):  # it takes nothing any more: as good as gone
+                    await sending
         finally:
             for task in (sending, leaving):
                 task.cancel()
-                with suppress(asyncio.CancelledError, OSError):
-                    await task
+            await asyncio.gather(sending, leaving, return_exceptions=True)
             await self._stack.aclose()
             await self._exchange.record(CLIENT_GONE)
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async for event in self._events():
-            await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+            async with asyncio.timeout(self._exchange.service.limits.read_s):
+                await send(
+                    {"type": "http.response.body", "body": event.encode(), "more_body": True}
+                )
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _events(self) -> AsyncIterator[str]:
@@ -197,14 +209,14 @@ class EventStream(Response):
                     yield event
                 piece = await self._running.next_piece()
             answer = await self._running.whole()
+            self._exchange.draft.answer = answer
+            await self._exchange.record(200)
         except Exception as error:
             problem = _explain(self._exchange, error)
             await self._exchange.record(problem.status)
             for event in writer.fail(problem):
                 yield event
             return
-        self._exchange.draft.answer = answer
-        await self._exchange.record(200)
         for event in writer.end(answer):
             yield event
 
@@ -254,6 +266,9 @@ class Route:
     def _described(self) -> dict[str, Any]:
         """What the OpenAPI document says of the body, and of who may send it."""
         described: dict[str, Any] = {"security": [{"key": []}]}
+        if "{name:path}" in self.path:
+            name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+            described["parameters"] = [name]
         if self.body is not None:
             schema = {"$ref": f"#/components/schemas/{self.body.__name__}"}
             described["requestBody"] = {
@@ -268,11 +283,12 @@ async def _exchange(exchange: Exchange) -> Response:
     try:
         exchange.authenticate()
         response = await exchange.route.handle(exchange)
+        if not isinstance(response, EventStream):
+            await exchange.record(response.status_code)
     except Exception as error:
         problem = _explain(exchange, error)
         body = problem.body(exchange.route.style)
         response = JSONResponse(body, problem.status, dict(problem.headers))
-    if not isinstance(response, EventStream):
         await exchange.record(response.status_code)
     return response
 

@@ -6,7 +6,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelyard.serving.problems import Problem
+from modelyard.serving.problems import Problem, style_of
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -49,5 +49,7 @@ class Gate:
             code="stopping",
             retry_after_s=self._retry_after_s,
         )
-        response = JSONResponse(problem.body("openai"), problem.status, dict(problem.headers))
+        response = JSONResponse(
+            problem.body(style_of(scope["path"])), problem.status, dict(problem.headers)
+        )
         await response(scope, receive, send_with_headers)

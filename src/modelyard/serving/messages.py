@@ -200,6 +200,7 @@ def _message(answer_id: str, model: str, answer: Answer) -> dict[str, Any]:
     return _envelope(answer_id, model) | {
         "content": blocks,
         "stop_reason": _stop_reason(answer),
+        "stop_sequence": answer.stop_sequence,
         "usage": _usage(answer.usage),
     }
 
@@ -226,6 +227,8 @@ def _input(arguments: str) -> Any:
 
 
 def _stop_reason(answer: Answer) -> str:
+    if answer.finish == "stop" and answer.stop_sequence is not None:
+        return "stop_sequence"
     reasons = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
     return reasons.get(answer.finish, "refusal")
 
@@ -272,7 +275,7 @@ class _Events:
             delta = {"type": "input_json_delta", "partial_json": call.arguments}
             yield _event("content_block_delta", index=index, delta=delta)
             yield _event("content_block_stop", index=index)
-        ended = {"stop_reason": _stop_reason(answer), "stop_sequence": None}
+        ended = {"stop_reason": _stop_reason(answer), "stop_sequence": answer.stop_sequence}
         yield _event("message_delta", delta=ended, usage=_usage(answer.usage))
         yield _event("message_stop")
 

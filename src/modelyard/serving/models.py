@@ -8,7 +8,6 @@ from starlette.responses import JSONResponse, Response
 
 from modelyard.serving.exchange import Exchange, Route
 from modelyard.serving.permitted import find_permitted
-from modelyard.serving.problems import no_such_model
 
 
 async def list_models(exchange: Exchange) -> Response:
@@ -20,8 +19,7 @@ async def list_models(exchange: Exchange) -> Response:
 async def show_model(exchange: Exchange) -> Response:
     """One of them."""
     name = exchange.http.path_params["name"]
-    if name not in find_permitted(exchange.service, exchange.caller).listed():
-        raise no_such_model(name)
+    exchange.find_model(name)
     return JSONResponse(_model(name))
 
 

@@ -57,11 +57,17 @@ class OwnAdapters:
         return changed[0], changed[1]
 
     def _read(self) -> dict[str | None, dict[str, str]]:
+        before = {
+            name: (who, base) for who, own in self._owned.items() for name, base in own.items()
+        }
         owned: dict[str | None, dict[str, str]] = {}
         for adapter in list_adapters(self._project):
+            whose = before.get(adapter)  # for one of which every version is damaged by now
             for number in reversed(version_numbers(self._project, adapter)):
-                with suppress(ModelyardError):  # one that is damaged says nothing about its owner
+                with suppress(ModelyardError):
                     manifest = load_version(self._project, adapter, number).manifest
-                    owned.setdefault(manifest.org, {})[adapter] = manifest.base.name
+                    whose = manifest.org, manifest.base.name
                     break
+            if whose is not None:
+                owned.setdefault(whose[0], {})[adapter] = whose[1]
         return owned

@@ -6,15 +6,16 @@ the same way as what does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from modelyard.access.caller import Caller
-from modelyard.adapters.versions import resolve_version
+from modelyard.adapters.versions import active_number, resolve_version, version_numbers
 from modelyard.answering.asked_model import load_asked
 from modelyard.configs.kinds.integration import Served
 from modelyard.configs.kinds.integration import Service as ServiceSettings
-from modelyard.core.errors import InvalidInput, NoData
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.deployments.effective import load_integration, load_live_domains
 from modelyard.deployments.effective_settings import Effective
 from modelyard.records.modelref import ModelRef
@@ -61,7 +62,8 @@ class Permitted:
 def find_permitted(service: Service, caller: Caller) -> Permitted:
     """All that a caller may name at this moment."""
     settings = load_service_settings(service)
-    domains = load_live_domains(service.environment, project=service.project)
+    with _configs():
+        domains = load_live_domains(service.environment, project=service.project)
     if caller.organisation is None:
         return Permitted(
             adapters=service.own_adapters.all(),
@@ -81,8 +83,23 @@ def find_permitted(service: Service, caller: Caller) -> Permitted:
 
 def load_service_settings(service: Service) -> ServiceSettings:
     """What the integration config lets organisations use."""
-    integration = load_integration(service.environment, project=service.project)
+    with _configs():
+        integration = load_integration(service.environment, project=service.project)
     return integration.model_integration.service if integration else ServiceSettings()
+
+
+@contextmanager
+def _configs() -> Iterator[None]:
+    """Tell a client nothing of what is wrong with the configs: that is not for it to mend."""
+    try:
+        yield
+    except ModelyardError as error:
+        raise Problem(
+            status=503,
+            message="the configs of this service cannot be used now",
+            code="unavailable",
+            cause=error,
+        ) from error
 
 
 def find_model(service: Service, caller: Caller, name: str) -> Effective:
@@ -110,18 +127,52 @@ def find_model(service: Service, caller: Caller, name: str) -> Effective:
         [ref] = fitting
     if not permitted.has(ref):
         raise no_such_model(name)
-    try:
+    if ref.kind == "adapter":
+        with _files(name):
+            is_there = _has_version(service, ref)
+        if not is_there:
+            raise no_such_model(name)
+    with _configs():
         effective = load_asked(service.project, service.environment, model=str(ref))
-    except (InvalidInput, NoData):  # no version of that number, or none that is active
-        raise no_such_model(name) from None
-    if caller.organisation is not None and not _is_for(service, caller.organisation, effective):
-        raise no_such_model(name)
+    if caller.organisation is not None:
+        with _files(name):
+            is_own = _is_for(service, caller.organisation, effective)
+        if not is_own:
+            raise no_such_model(name)
     return effective
+
+
+@contextmanager
+def _files(name: str) -> Iterator[None]:
+    """Say of a model whose files cannot be read that it is damaged, and nothing of the files."""
+    try:
+        yield
+    except ModelyardError as error:
+        raise Problem(
+            status=503,
+            message=f"{name} cannot be used: files of its adapter are damaged or missing",
+            code="model_broken",
+            param="model",
+            cause=error,
+        ) from error
+
+
+def _has_version(service: Service, ref: ModelRef) -> bool:
+    """Whether an adapter has the version that is meant: of a number, or the active one."""
+    if ref.version is None:
+        return active_number(service.project, ref.name) is not None
+    return ref.version in version_numbers(service.project, ref.name)
 
 
 def _is_for(service: Service, organisation: str, effective: Effective) -> bool:
     """Whether no adapter that may answer belongs to another organisation."""
-    models = (effective.model, *effective.fallback, *(rule.model for rule in effective.rules))
+    test = effective.ab_test
+    sides = (effective,) if test is None else (effective, test.a, test.b)
+    models = [
+        model
+        for side in sides
+        for model in (side.model, *side.fallback, *(rule.model for rule in side.rules))
+    ]
     adapters = {each.settings.adapter for each in models if each.settings.adapter is not None}
     return all(
         resolve_version(service.project, adapter).manifest.org in (organisation, None)

@@ -28,6 +28,7 @@ _TYPES = {
     403: ("invalid_request_error", "permission_error"),
     404: ("invalid_request_error", "not_found_error"),
     405: ("invalid_request_error", "invalid_request_error"),
+    408: ("invalid_request_error", "invalid_request_error"),
     413: ("invalid_request_error", "request_too_large"),
     429: ("rate_limit_error", "rate_limit_error"),
     500: ("server_error", "api_error"),
@@ -73,6 +74,11 @@ class Problem(Exception):
         return {"Retry-After": str(max(1, round(self.retry_after_s)))}
 
 
+def style_of(path: str) -> Style:
+    """Whose words errors at an address are in, where no route has said it."""
+    return "anthropic" if path.startswith("/v1/messages") else "openai"
+
+
 def no_such_model(name: str) -> Problem:
     """The same words for a model that does not exist and for one of somebody else."""
     return Problem(
@@ -104,6 +110,19 @@ def _whole(error: Exception) -> dict[str, Any]:
     return found
 
 
+def _too_long(error: ContextTooLong) -> str:
+    over = error.tokens - error.room
+    return (
+        f"the prompt has {error.tokens:,} tokens, and the context of the model {error.room:,}: "
+        + (f"{over:,} too many" if over > 0 else "no answer has room in it")
+    )
+
+
+def _all_wrong(error: InvalidInput) -> str:
+    """What is wrong with a request; where in the service's own files is nobody's business."""
+    return "; ".join(each.message for each in error.problems) or error.message
+
+
 def explain_failure(error: Exception) -> Problem:
     """What a client is told of an error of the library; the log of the service has all of it."""
     if isinstance(error, Problem):
@@ -120,9 +139,7 @@ def _explained(error: Exception) -> Problem:
     if isinstance(error, AnswerCancelled):
         return Problem(status=CLIENT_GONE, message="the client went away")
     if isinstance(error, ContextTooLong):
-        return Problem(
-            status=400, message=error.message, code="context_length_exceeded", param="messages"
-        )
+        return Problem(status=400, message=_too_long(error), code="context_length_exceeded")
     if isinstance(error, NotTaken):
         return Problem(status=400, message=error.message, code="invalid_value")
     if isinstance(error, EngineBusy):
@@ -132,7 +149,7 @@ def _explained(error: Exception) -> Problem:
     if isinstance(error, NothingFound):
         return Problem(status=404, message="nothing was found to answer from", code="nothing_found")
     if isinstance(error, InvalidInput):
-        return Problem(status=400, message=error.message, code="invalid_value")
+        return Problem(status=400, message=_all_wrong(error), code="invalid_value")
     if isinstance(error, AnswerFailed):
         return Problem(
             status=503,

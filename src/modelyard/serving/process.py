@@ -145,10 +145,11 @@ async def serve(
 ) -> None:
     """Serve until it is to stop."""
     gate = Gate(app)
-    servers = [_server(gate, TimedProtocol, listening)]
+    most = service.limits.connections
+    servers = [_server(gate, TimedProtocol, listening, most)]
     listeners = [listening.tcp]
     if listening.local is not None:
-        servers.append(_server(gate, LocalProtocol, None))
+        servers.append(_server(gate, LocalProtocol, None, most))
         listeners.append(listening.local)
     serving = [
         asyncio.ensure_future(server.serve([listener]))
@@ -170,7 +171,12 @@ async def serve(
     await asyncio.gather(*serving)
 
 
-def _server(app: ASGIApp, protocol: type[TimedProtocol], listening: Listening | None) -> Server:
+def _server(
+    app: ASGIApp,
+    protocol: type[TimedProtocol],
+    listening: Listening | None,
+    most_connections: int,
+) -> Server:
     config = uvicorn.Config(
         app,
         http=protocol,
@@ -181,6 +187,7 @@ def _server(app: ASGIApp, protocol: type[TimedProtocol], listening: Listening | 
         server_header=False,
         proxy_headers=False,
         backlog=_BACKLOG,
+        limit_concurrency=most_connections,
         timeout_graceful_shutdown=1,
         ssl_certfile=listening.certificate if listening else None,
         ssl_keyfile=listening.certificate_key if listening else None,

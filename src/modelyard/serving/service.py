@@ -23,6 +23,12 @@ class ServiceLimits:
 
     body_bytes: int = 4_000_000
     """The largest body of a request."""
+    body_s: float = 60.0
+    """How long a body may take to come."""
+    read_s: float = 60.0
+    """How long a client may take no further piece of an answer that is streamed to it."""
+    connections: int = 4096
+    """Connections that are open; a request on another gets 503."""
     answers_at_once: int = 64
     """Answers that are under way; others wait for their turn."""
     waiting: int = 1024

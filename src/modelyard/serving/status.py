@@ -29,7 +29,8 @@ def mount_probes(app: FastAPI, service: Service) -> None:
         return PlainTextResponse("the base is being loaded\n", 503, {"Retry-After": "2"})
 
     for path, probe in (("/healthz", healthz), ("/readyz", readyz)):
-        app.add_api_route(path, probe, methods=["GET", "HEAD"], response_class=PlainTextResponse)
+        app.add_api_route(path, probe, methods=["GET"], response_class=PlainTextResponse)
+        app.add_api_route(path, probe, methods=["HEAD"], include_in_schema=False)
 
 
 async def metrics(exchange: Exchange) -> Response:
