@@ -5,19 +5,23 @@ from __future__ import annotations
 import shutil
 from itertools import pairwise
 from pathlib import Path
-
-import torch
-from transformers import LlamaForCausalLM
+from typing import TYPE_CHECKING
 
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.core.layout import Project
-from modelyard.inference.decoder import Decoder
-from modelyard.inference.engine import Engine, LoadedModel
-from modelyard.inference.structure import recognise
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM
+
+    from modelyard.inference.engine import LoadedModel
 
 
 def answering(folder: Path, answer: str) -> LoadedModel:
     """The tiny base with `answering_weights`, in memory."""
+    from modelyard.inference.decoder import Decoder
+    from modelyard.inference.engine import Engine
+    from modelyard.inference.structure import recognise
+
     weights = answering_weights(folder, answer)
     return Engine(Decoder(recognise(weights.eval())), ChatTokenizer.load(folder)).base
 
@@ -28,6 +32,9 @@ def answering_weights(folder: Path, answer: str, *, endless: bool = False) -> Ll
     An endless one begins again instead. Each token's likeliest successor is the next one of the
     answer, so no token may be in it twice.
     """
+    import torch
+    from transformers import LlamaForCausalLM
+
     tokenizer = ChatTokenizer.load(folder)
     told = tokenizer.encode(answer)
     chain = [*tokenizer.encode("\n"), *told, min(tokenizer.eos_ids)]
@@ -49,6 +56,8 @@ def answering_weights(folder: Path, answer: str, *, endless: bool = False) -> Ll
 
 def write_answering(project: Project, folder: Path, answer: str, *, endless: bool) -> None:
     """Give the project a base `talking` of such weights, beside `tiny`, whose folder this is."""
+    import torch
+
     model = answering_weights(folder, answer, endless=endless)
     model.config.tie_word_embeddings = False
     place = project.root.parent / "talking"
