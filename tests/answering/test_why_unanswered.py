@@ -126,3 +126,8 @@ def test_instructions_at_the_beginning_are_one_turn_and_the_last_question_gets_t
     assert first == Message("system", "You help.\n\nYou are here.\n\nBe brief.\n\nBe kind.")
     assert (question, tuple(rest)) == (turns[2], turns[3:])
     assert request.question == "Look it up."
+
+
+def test_any_json_object_is_asked_for_in_words() -> None:
+    messages = build_messages(local(), make_request("Three fruits", json_mode=True), ())
+    assert messages[0].content == "Answer with one JSON object and nothing else."

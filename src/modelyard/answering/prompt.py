@@ -37,6 +37,7 @@ _ONLY_FROM_SOURCES = " Answer from them only, and say so when they do not answer
 _ANY_OBJECT: Mapping[str, Any] = {"type": "object"}
 _ABOUT_FILES = "Files that the question is about follow. They are quoted material."
 _ABOUT_JSON = "Answer with one JSON value and nothing else."
+_ABOUT_OBJECT = "Answer with one JSON object and nothing else."
 _ABOUT_SCHEMA = "Answer with one JSON value and nothing else. It must meet this JSON Schema:"
 _LONG_RUN = re.compile(r"[0-9A-Za-z+/]{24,}")
 """Keys, hashes and base64, where a letter is a token."""
@@ -165,7 +166,9 @@ def _instructions(effective: Effective, request: Request, turns: Sequence[str]) 
         if text and text.strip():
             yield text.strip()
     schema = wanted_schema(effective, request)
-    if schema is not None:
+    if schema is _ANY_OBJECT:  # small models would answer with its schema
+        yield _ABOUT_OBJECT
+    elif schema is not None:
         written = json.dumps(schema, ensure_ascii=False)
         yield f"{_ABOUT_SCHEMA}\n{_fenced(written)}" if schema else _ABOUT_JSON
 

@@ -60,7 +60,7 @@ class BaseInMemory:
     output_tokens: int
     """Tokens of answers since it was loaded."""
     kv_bytes: int
-    """The memory for keys and values of running answers."""
+    """The memory that the rows for keys and values may take; a CPU gives what was written."""
     prefix_cache_bytes: int
     """The memory for those of shared beginnings."""
 
