@@ -15,7 +15,7 @@ from killed import SOAK, fork, interruptions, kill_after
 from modelyard.answering.money.ledger import Reservation, check_budget, reserve
 from modelyard.answering.money.pricing import NANO, to_nano_usd
 from modelyard.answering.money.spending import Spending, budgets_now, day_of, read_spending
-from modelyard.answering.request import OverLimit
+from modelyard.answering.request import AccountedKey, OverLimit
 from modelyard.configs.kinds.integration import Budgets
 from modelyard.core.layout import Project
 from modelyard.core.state import read_state
@@ -185,6 +185,31 @@ def test_a_wait_that_is_ended_early_is_a_refusal(place: Project) -> None:
     with pytest.raises(OverLimit):
         reserved(place, 0.5, within_s=10, pause=lambda _: True)
     assert dollars(spending(place)) == (0, 0.9)
+
+
+def test_a_key_has_a_budget_of_its_own_in_all_environments(place: Project) -> None:
+    key, other = AccountedKey(id="k1", per_month_usd=0.3), AccountedKey(id="k2")
+    generous = Budgets()
+    first = reserved(place, 0.2, key=key, budgets=generous)
+    reserved(place, 5, key=other, budgets=generous)  # counts for itself alone
+    reserved(place, 5, budgets=generous)
+    elsewhere = {"environment": "test", "key": key, "budgets": generous}
+    with pytest.raises(OverLimit, match="budget of the API key k1 for 2024-10") as refused:
+        reserved(place, 0.2, **elsewhere)
+    assert refused.value.wait_s  # others may settle
+    first.settle(0.05)
+    broken = reserved(place, 0.2, **elsewhere)
+    broken.settle(None)  # what it did cost is not known, so all of it
+    with pytest.raises(OverLimit) as refused:
+        reserved(place, 0.06, key=key, budgets=generous)
+    assert refused.value.wait_s == pytest.approx(27.5 * DAY)
+    lapsed = {"key": key, "budgets": generous, "lease_s": 1}
+    reserved(place, 0.05, **lapsed)
+    with pytest.raises(OverLimit):  # its process died: it is spent
+        reserved(place, 0.05, NOW + 60, **lapsed)
+    reserved(place, 0.3, NOW + 28 * DAY, **lapsed)  # the next month
+    with pytest.raises(OverLimit, match="price is unknown"):
+        reserved(place, None, **lapsed)
 
 
 def test_a_check_says_the_same_and_changes_nothing(place: Project) -> None:

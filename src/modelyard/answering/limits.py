@@ -127,6 +127,11 @@ def service_scopes(
     return of_all, of_one
 
 
+def key_scope(key_id: str, requests_per_minute: int | None) -> LimitScope:
+    """How many requests an API key may send, in all environments."""
+    return LimitScope(name=f"key/{key_id}", requests_per_minute=requests_per_minute)
+
+
 class Turn:
     """A call that may be sent now. A context manager: when it is left, the call has ended."""
 
@@ -181,8 +186,8 @@ def take_turn(
 
     def advance(traffic: sqlite3.Connection) -> tuple[int, float, int | None]:
         now_ms = int(clock() * 1000)
-        # The clock may have been set back meanwhile.
-        latest_ms = min(until_ms, now_ms + (within_s - waited_s) * 1000)
+        # The clock may have been set back meanwhile; and where there is room, none is too late.
+        latest_ms = max(now_ms, min(until_ms, now_ms + (within_s - waited_s) * 1000))
         return now_ms, latest_ms, place.advance(traffic, now_ms, latest_ms)
 
     while named:

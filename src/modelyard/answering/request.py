@@ -40,14 +40,13 @@ class GivenText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountedKey:
-    """An API key whose requests and cost are counted."""
+    """An API key whose cost is counted."""
 
     id: str
     """Its id."""
-    requests_per_minute: int | None = None
-    """Requests in any 60 seconds; None: no limit of its own."""
     per_month_usd: float | None = None
-    """What its answers may cost in a month; None: no budget of its own."""
+    """What its answers may cost in a calendar month (UTC), in all environments; None: no budget of
+    its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -237,6 +237,7 @@ class Run:
             self.project,
             environment=self.effective.environment,
             organisation=self.request.organisation,
+            key=self.request.key,
             answer_id=self.id,
             budgets=self.effective.budgets,
             max_cost_usd=None if limit is None else max(0.0, limit - self.spent_usd),

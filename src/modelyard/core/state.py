@@ -177,6 +177,16 @@ _MIGRATIONS = (
         hash                 TEXT NOT NULL     -- SHA-256 of salt and secret
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE key_spending (                -- the same as in spending, by API key
+        key_id    TEXT NOT NULL,
+        day       TEXT NOT NULL,               -- UTC
+        nano_usd  INTEGER NOT NULL,
+        unknown   INTEGER NOT NULL,
+        PRIMARY KEY (key_id, day)
+    ) STRICT, WITHOUT ROWID;
+    ALTER TABLE reservations ADD COLUMN key_id TEXT;  -- NULL: of no key
+    """,
 )
 
 STATE_MERGES: Mapping[str, Merge] = {
@@ -201,6 +211,7 @@ STATE_MERGES: Mapping[str, Merge] = {
     "spending": JoinedRows(
         key=("environment", "organisation", "day"), higher=("nano_usd", "unknown")
     ),
+    "key_spending": JoinedRows(key=("key_id", "day"), higher=("nano_usd", "unknown")),
     "reservations": JoinedRows(
         key=("environment", "organisation", "day", "answer_id"), number="id", passing=True
     ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from modelyard.access.caller import Caller, Scope
-from modelyard.answering.request import Answer, Request
+from modelyard.answering.limits import key_scope, take_turn
+from modelyard.answering.request import AccountedKey, Answer, Request
+from modelyard.core.wording import counted
 from modelyard.deployments.effective_settings import Effective
 from modelyard.records.sample import new_answer_id
 from modelyard.secrets.detection import redact_secrets
@@ -84,6 +87,24 @@ class Exchange:
                 code="insufficient_scope",
             )
 
+    async def count(self) -> None:
+        """Count the request for its key. Raises Problem (429) beyond what the key may send."""
+        caller = self.caller
+        if caller.key_id is None or caller.requests_per_minute is None:
+            return
+        scope = key_scope(caller.key_id, caller.requests_per_minute)
+        turn = await asyncio.to_thread(
+            take_turn, self.service.project, [scope], tokens=0, within_s=0.0
+        )
+        if isinstance(turn, float):
+            raise Problem(
+                status=429,
+                message=f"this key may send {counted(caller.requests_per_minute, 'request')} in a "
+                f"minute; there is room again in {math.ceil(turn)} s",
+                code="rate_limit_exceeded",
+                retry_after_s=math.ceil(turn),
+            )
+
     async def read(self, kind: type[BodyType]) -> BodyType:
         """The body. Raises Problem for one that is wrong."""
         limits = self.service.limits
@@ -102,7 +123,10 @@ class Exchange:
         if load_service_settings(self.service).audit_prompts:
             asked = "\n".join(turn.content for turn in fields["messages"])
             self.draft.prompt = redact_secrets(asked)
-        return Request(id=self.answer_id, organisation=self.caller.organisation, **fields)
+        caller, key = self.caller, None
+        if caller.key_id is not None:
+            key = AccountedKey(id=caller.key_id, per_month_usd=caller.per_month_usd)
+        return Request(id=self.answer_id, organisation=caller.organisation, key=key, **fields)
 
     async def answer(self, effective: Effective, request: Request) -> Answer:
         """The whole answer. It is cancelled when the client goes away."""
@@ -282,6 +306,7 @@ async def _exchange(exchange: Exchange) -> Response:
     """The response of a route, or what the client is told instead."""
     try:
         exchange.authenticate()
+        await exchange.count()
         response = await exchange.route.handle(exchange)
         if not isinstance(response, EventStream):
             await exchange.record(response.status_code)

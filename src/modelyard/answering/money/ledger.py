@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 
 from modelyard.answering.money.pricing import NANO, to_nano_usd
 from modelyard.answering.money.spending import ALL, Query, budgets_now, day_of, read_spending
-from modelyard.answering.request import OverLimit
+from modelyard.answering.request import AccountedKey, OverLimit
 from modelyard.configs.kinds.integration import Budgets
 from modelyard.core.layout import Project
 from modelyard.core.state import change_state, read_state
@@ -42,12 +42,20 @@ _LAPSED_STAY_S = 86_400
 """How long a reservation that lapsed waits for its process before it is added to what is spent."""
 
 _RESERVE = """
-INSERT INTO reservations (environment, organisation, day, answer_id, nano_usd, lapses_at_ms)
-VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO reservations
+    (environment, organisation, day, answer_id, nano_usd, lapses_at_ms, key_id)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
-_TAKE = "DELETE FROM reservations WHERE {} RETURNING environment, organisation, day, nano_usd"
+_TAKE = """
+DELETE FROM reservations WHERE {} RETURNING environment, organisation, day, nano_usd, key_id
+"""
 _ADD = """
 INSERT INTO spending (environment, organisation, day, nano_usd, unknown) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    nano_usd = nano_usd + excluded.nano_usd, unknown = unknown + excluded.unknown
+"""
+_ADD_TO_KEY = """
+INSERT INTO key_spending (key_id, day, nano_usd, unknown) VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET
     nano_usd = nano_usd + excluded.nano_usd, unknown = unknown + excluded.unknown
 """
@@ -62,6 +70,7 @@ class _Wish:
     budgets: Budgets
     max_cost_usd: float | None
     worst_usd: float | None
+    key: AccountedKey | None = None
 
     @property
     def worst(self) -> int | None:
@@ -123,6 +132,7 @@ def reserve(
     max_cost_usd: float | None,
     worst_usd: float | None,
     lease_s: float,
+    key: AccountedKey | None = None,
     within_s: float = 0.0,
     pause: Pause = pause,
     clock: Clock = time.time,
@@ -134,6 +144,7 @@ def reserve(
     worst_usd: the most that it can; None: not known, which no budget and no limit allows. 0 is
         reserved without a trace.
     lease_s: after so long its process is taken for dead, and it counts as spent.
+    key: the API key that it counts for besides.
     within_s: how long to wait for others to settle, where that can make room.
     pause: waits; when it is ended early, the request is refused.
     Raises OverLimit when a limit leaves no room, ModelyardError when state.db cannot be written.
@@ -144,6 +155,7 @@ def reserve(
         budgets=budgets,
         max_cost_usd=max_cost_usd,
         worst_usd=worst_usd,
+        key=key,
     )
     if refusal := _refused_by_itself(wish):
         raise refusal.error()
@@ -218,6 +230,7 @@ def _try(
             answer_id,
             wish.worst,
             int((now_s + lease_s) * 1000),
+            wish.key.id if wish.key is not None else None,
         )
         return state.execute(_RESERVE, row).lastrowid, None
 
@@ -229,12 +242,16 @@ def _settle(state: sqlite3.Connection, condition: str, value: object, cost: int 
         for organisation in {ALL, row["organisation"]}:
             values = (row["environment"], organisation, row["day"], spent or 0, spent is None)
             state.execute(_ADD, values)
+        if row["key_id"] is not None:
+            of_key = (row["key_id"], row["day"], spent or 0, spent is None)
+            state.execute(_ADD_TO_KEY, of_key)
 
 
 def _refused_by_itself(wish: _Wish) -> _Refusal | None:
     """Why no state of the ledger would allow it."""
     limited = wish.max_cost_usd is not None or any(
-        budget.limit is not None for budget in budgets_now(wish.budgets, wish.organisation, 0)
+        budget.limit is not None
+        for budget in budgets_now(wish.budgets, wish.organisation, 0, wish.key)
     )
     if wish.worst_usd is None:
         return _UNKNOWN_PRICE if limited else None
@@ -261,7 +278,7 @@ def _reading(project: Project) -> Query:
 def _refused_by_budget(query: Query, wish: _Wish, now_s: float) -> _Refusal | None:
     """The budget that leaves no room at a time."""
     worst = wish.worst
-    for budget in budgets_now(wish.budgets, wish.organisation, now_s):
+    for budget in budgets_now(wish.budgets, wish.organisation, now_s, wish.key):
         if budget.limit is None or worst is None:
             continue
         counted = read_spending(query, wish.environment, budget, now_s)
@@ -275,7 +292,8 @@ def _refused_by_budget(query: Query, wish: _Wish, now_s: float) -> _Refusal | No
             reason=f"it could cost {MONEY.show(worst / NANO)}, and of {budget.words}, "
             f"{MONEY.show(budget.limit / NANO)}, {spent} is spent and {reserved} reserved by calls "
             "under way",
-            hint=f"raise budgets.{budget.key}, or "
+            hint=("use a key with more" if budget.key_id else f"raise budgets.{budget.key}")
+            + ", or "
             + (f"wait until {budget.ends_at:%Y-%m-%d %H:%M} UTC" if fits_alone else "send less"),
             wait_s=_OTHERS_SETTLE_S if may_pass else until_end_s if fits_alone else None,
             may_pass=may_pass,

@@ -7,11 +7,12 @@ reserved. Amounts are whole nano-dollars.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from modelyard.answering.money.pricing import NANO
+from modelyard.answering.request import AccountedKey
 from modelyard.configs.kinds.integration import Budgets
 
 ALL = ""
@@ -28,6 +29,18 @@ SELECT
     coalesce(sum(nano_usd) FILTER (WHERE lapses_at_ms > :now_ms), 0) AS reserved
 FROM reservations WHERE environment = :environment AND day BETWEEN :period AND :period || '~'
     AND (:organisation = '' OR organisation = :organisation)
+"""
+
+_TOTALS_OF_KEY = """
+SELECT
+    (SELECT coalesce(sum(nano_usd), 0) FROM key_spending
+        WHERE key_id = :key_id AND day BETWEEN :period AND :period || '~') AS settled,
+    (SELECT coalesce(sum(unknown), 0) FROM key_spending
+        WHERE key_id = :key_id AND day BETWEEN :period AND :period || '~') AS unknown,
+    coalesce(sum(nano_usd) FILTER (WHERE lapses_at_ms <= :now_ms), 0) AS lapsed,
+    count(*) FILTER (WHERE lapses_at_ms <= :now_ms AND nano_usd IS NULL) AS lapsed_unknown,
+    coalesce(sum(nano_usd) FILTER (WHERE lapses_at_ms > :now_ms), 0) AS reserved
+FROM reservations WHERE key_id = :key_id AND day BETWEEN :period AND :period || '~'
 """
 
 Query = Callable[[str, Mapping[str, Any]], list[Any]]
@@ -60,6 +73,8 @@ class Budget:
     """`2026-11-30`, or `2026-11`."""
     ends_at: datetime
     """When the next such time begins."""
+    key_id: str | None = None
+    """The API key that it is for, in all environments; None: it is for none."""
 
     @property
     def limit(self) -> int | None:
@@ -70,10 +85,14 @@ class Budget:
     def words(self) -> str:
         """Such as `the budget of acme for 2026-11-30`."""
         whose = f" of {self.organisation}" if self.organisation is not None else ""
+        if self.key_id is not None:
+            whose = f" of the API key {self.key_id}"
         return f"the budget{whose} for {self.period}"
 
 
-def budgets_now(budgets: Budgets, organisation: str | None, now_s: float) -> tuple[Budget, ...]:
+def budgets_now(
+    budgets: Budgets, organisation: str | None, now_s: float, key: AccountedKey | None = None
+) -> tuple[Budget, ...]:
     """The budgets that a request counts for at a time (seconds since 1970), limited or not."""
     found = [
         _budget("per_day", budgets.per_day_usd, None, "day", now_s),
@@ -85,6 +104,9 @@ def budgets_now(budgets: Budgets, organisation: str | None, now_s: float) -> tup
             _budget("per_organisation_per_day", limit_usd, organisation, "day", now_s),
         )
         found.append(_budget(None, None, organisation, "month", now_s))
+    if key is not None:
+        of_key = _budget(None, key.per_month_usd, None, "month", now_s)
+        found.append(replace(of_key, key_id=key.id))
     return tuple(found)
 
 
@@ -116,10 +138,11 @@ def read_spending(query: Query, environment: str, budget: Budget, now_s: float) 
     values = {
         "environment": environment,
         "organisation": budget.organisation or ALL,
+        "key_id": budget.key_id,
         "period": budget.period,
         "now_ms": int(now_s * 1000),
     }
-    for row in query(_TOTALS, values):
+    for row in query(_TOTALS if budget.key_id is None else _TOTALS_OF_KEY, values):
         return Spending(
             spent=row["settled"] + row["lapsed"],
             reserved=row["reserved"],

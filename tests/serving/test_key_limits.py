@@ -1,0 +1,76 @@
+"""Limits of a key: how many requests, and what its answers may cost; both are told as 429."""
+
+from __future__ import annotations
+
+import time
+
+import httpx2
+import pytest
+
+from modelyard.access.audit_reading import export_audit, verify_audit
+from modelyard.access.keys import revoke_key
+from modelyard.answering.money.pricing import NANO
+from modelyard.core.layout import Project
+from modelyard.core.state import read_state
+from served import Running
+
+BODY = {"model": "talking", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+@pytest.fixture
+def talking(talking: Project) -> Project:
+    """An hour of the machine costs something, so that local answers do."""
+    path = talking.configs / "integration.yaml"
+    path.write_text(path.read_text() + "  local_cost_per_hour: $3600\n")
+    return talking
+
+
+def ask(running: Running, key: str, **more: object) -> httpx2.Response:
+    headers = {"Authorization": f"Bearer {key}"}
+    url = f"{running.url}/v1/chat/completions"
+    return httpx2.post(url, json=BODY | more, headers=headers, timeout=60)
+
+
+def spent_usd(running: Running) -> dict[str, float]:
+    rows = read_state(running.project, "SELECT key_id, nano_usd FROM key_spending")
+    return {row["key_id"]: row["nano_usd"] / NANO for row in rows}
+
+
+def test_a_key_is_limited_in_requests_and_in_money(running: Running) -> None:
+    few = running.key("acme", requests_per_minute=2)
+    poor = running.key("acme", per_month_usd=0.000001)
+    rich = running.key("acme", per_month_usd=1e6)
+    ids = [key.split("-")[2] for key in (few, poor, rich)]
+
+    assert [ask(running, few).status_code, ask(running, few, messages=3).status_code] == [200, 400]
+    refused = ask(running, few)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert 1 <= int(refused.headers["retry-after"]) <= 62
+
+    assert ask(running, poor).status_code == 429
+    assert ids[1] not in spent_usd(running)
+
+    assert ask(running, rich).status_code == 200
+    once = spent_usd(running)[ids[2]]
+    assert once > 0
+    headers = {"Authorization": f"Bearer {rich}"}
+    url, body = f"{running.url}/v1/chat/completions", BODY | {"stream": True}
+    with httpx2.stream("POST", url, json=body, headers=headers, timeout=60) as streamed:
+        assert next(streamed.iter_lines()).startswith("data:")
+    for _ in range(500):  # until the generation that its client left has ended
+        if spent_usd(running)[ids[2]] > once:
+            break
+        time.sleep(0.01)
+    assert spent_usd(running)[ids[2]] > once
+
+    revoke_key(running.project, ids[2])
+    assert ask(running, rich).status_code == 401
+    rows = [row for row in export_audit(running.project) if "number" in row]
+    assert {(row["key_id"], row["status"]) for row in rows} >= {
+        (ids[0], 200),
+        (ids[0], 400),
+        (ids[0], 429),
+        (ids[1], 429),
+        (ids[2], 200),
+    }
+    assert verify_audit(running.project).count == len(rows)
