@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,6 +21,10 @@ from modelyard.core.errors import InvalidInput, ModelyardError
 Style = Literal["openai", "anthropic", "local"]
 """Whose API a route speaks; local: the commands of this machine, which are told everything."""
 
+_LONGEST_REASON = 500
+"""Characters of why a model refuses a request, which may quote all of a schema."""
+_FIELD = re.compile(r"(tools|messages)(\[\d+\])?|tool_choice|max_output_tokens|the JSON Schema")
+"""What an error calls a part of the request; any other place is one of the service."""
 CLIENT_GONE = 499
 """The status of a request whose client did not wait for its answer, as nginx writes it."""
 _TYPES = {
@@ -69,6 +74,8 @@ class Problem(Exception):
         """What is said in the header besides."""
         if self.status == 401:
             return {"WWW-Authenticate": "Bearer"}
+        if self.status == 408:
+            return {"Connection": "close"}
         if self.retry_after_s is None:
             return {}
         return {"Retry-After": str(max(1, round(self.retry_after_s)))}
@@ -141,7 +148,8 @@ def _explained(error: Exception) -> Problem:
     if isinstance(error, ContextTooLong):
         return Problem(status=400, message=_too_long(error), code="context_length_exceeded")
     if isinstance(error, NotTaken):
-        return Problem(status=400, message=error.message, code="invalid_value")
+        message = error.message.partition("\n")[0][:_LONGEST_REASON]
+        return Problem(status=400, message=message, code="invalid_value")
     if isinstance(error, EngineBusy):
         return Problem(status=429, message=error.message, code="queue_full", retry_after_s=1)
     if isinstance(error, BrokenModel):
@@ -149,7 +157,9 @@ def _explained(error: Exception) -> Problem:
     if isinstance(error, NothingFound):
         return Problem(status=404, message="nothing was found to answer from", code="nothing_found")
     if isinstance(error, InvalidInput):
-        return Problem(status=400, message=_all_wrong(error), code="invalid_value")
+        field = error.where if _FIELD.fullmatch(error.where or "") else None
+        message = f"{field}: {_all_wrong(error)}" if field else _all_wrong(error)
+        return Problem(status=400, message=message, code="invalid_value", param=field)
     if isinstance(error, AnswerFailed):
         return Problem(
             status=503,
