@@ -155,6 +155,10 @@ bench-engine: $(ready)  ## The engine against its bars: vllm=PYTHON llamacpp=PYT
 	python -m benchmarks.engine $(if $(vllm),--vllm $(vllm)) \
 		$(if $(llamacpp),--llamacpp $(llamacpp)) $(if $(before),--before $(before))
 
+.PHONY: bench-serve
+bench-serve: $(ready)  ## The service over HTTP against its bars: vllm=PYTHON; soak=SECONDS for mixed load
+	python -m benchmarks.serving $(if $(vllm),--vllm $(vllm)) $(if $(soak),--soak $(soak))
+
 .PHONY: bench-answers
 bench-answers: $(ready)  ## Answers against their bars, with the real clients and a provider on loopback
 	python -m benchmarks.answers

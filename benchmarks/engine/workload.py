@@ -57,10 +57,11 @@ def load_long_prompts(project: Project, base: LocalBase, *, tokens: int) -> list
     return found
 
 
-def write_adapters(base: Path, folder: Path, count: int) -> list[Path]:
-    """LoRA adapters on all linear layers, as PEFT writes them in fp32, with small random weights.
+def write_adapters(base: Path, folder: Path, count: int, *, spread: float = 0.02) -> list[Path]:
+    """LoRA adapters on all linear layers, as PEFT writes them in fp32, with random weights.
 
-    Both matrices are drawn, since an untrained B of zeros would leave the base as it is.
+    spread: the standard deviation of the weights. Both matrices are drawn, since an untrained B of
+    zeros would leave the base as it is.
     """
     torch.manual_seed(0)
     model = load_weights(base, precision="bf16", device="cpu")
@@ -73,7 +74,7 @@ def write_adapters(base: Path, folder: Path, count: int) -> list[Path]:
         with torch.no_grad():
             for name, weight in adapted.named_parameters():
                 if "lora_" in name:
-                    weight.normal_(std=0.02)
+                    weight.normal_(std=spread)
         folders.append(folder / f"adapter-{number}")
         adapted.save_pretrained(folders[-1])
     return folders

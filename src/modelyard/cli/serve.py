@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import ipaddress
-import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelyard.cli.options import Environment, chosen_environment
-from modelyard.cli.render import print_note, print_warning
-from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.files import exclusive_lock
-from modelyard.core.layout import find_project
+from modelyard.cli.render import print_note, print_table, print_warning
+from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
+from modelyard.core.files import LockHeld, exclusive_lock
+from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import counted
+from modelyard.inference.engine_limits import EngineLimits
 from modelyard.settings.units import SIZE
 
 if TYPE_CHECKING:
+    from modelyard.serving.checking import ServiceSetting
     from modelyard.serving.service import Service
+
+
+class CannotServe(ModelyardError):
+    """What would keep a service from starting, or from answering anybody."""
 
 
 def serve(
@@ -46,6 +54,16 @@ def serve(
     max_batch: Annotated[
         int, typer.Option(min=1, max=1024, help="The most answers that are computed at once.")
     ] = 16,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Serve over TLS with this certificate chain (PEM)."),
+    ] = None,
+    certificate_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate-key", metavar="FILE", help="Its key, where the chain has it not."
+        ),
+    ] = None,
     insecure_local: Annotated[
         bool,
         typer.Option(
@@ -60,51 +78,116 @@ def serve(
             metavar="SECONDS", min=0, help="On SIGTERM: how long running answers may still take."
         ),
     ] = 30.0,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Start nothing: say what would hinder it, and whom it would serve what.",
+        ),
+    ] = False,
 ) -> None:
     """Answer over HTTP: OpenAI's API, and Anthropic's.
 
     One base is in memory; an organisation's adapter is loaded when it is first asked, and whose
-    request it is comes from the API key alone.
+    request it is comes from the API key alone. SIGTERM or ^C lets running answers come to their
+    end.
+
+    An environment has one service. Exit code 1: it cannot start, or --check found what would hinder
+    it.
 
     \b
     models keys create --org techcorp
+    models serve --check
     models serve
     """
-    from modelyard.access.caller import Caller
-    from modelyard.inference.engine_limits import EngineLimits
-    from modelyard.serving.app import build_app
-    from modelyard.serving.opening import choose_base, open_service
-    from modelyard.serving.process import Course, Listening, listen, listen_locally, run
-    from modelyard.serving.service import ServiceLimits
+    from modelyard.serving.checking import ServiceSetting
 
     project = find_project()
     chosen = chosen_environment(project, environment)
     if insecure_local:
         _require_loopback(host)
     engine = EngineLimits(max_batch=max_batch, adapter_bytes=_bytes(adapter_memory))
-    lock = project.lock("serve", chosen)
-    with (
-        exclusive_lock(lock, what=f"the service of {chosen}", wait_s=0),
-        open_service(
-            project,
-            chosen,
-            engine=engine,
-            limits=ServiceLimits(),
-            without_key=Caller(organisation=None) if insecure_local else None,
-            note=print_warning,
-        ) as service,
-    ):
-        listener = listen(host, port)
-        local = listen_locally(project.service_socket(chosen))
-        where = f"http://{host}:{listener.getsockname()[1]}"
-        base = base_model or choose_base(service)
+    setting = ServiceSetting(
+        environment=chosen,
+        host=host,
+        port=port,
+        base=base_model,
+        certificate=certificate,
+        certificate_key=certificate_key,
+        needs_keys=not insecure_local,
+    )
+    if check:
+        _check(project, setting)
+    else:
+        _run(project, setting, engine, drain)
 
-        def started() -> None:
-            print_note(f"listening on {where}")
-            if base is not None:
-                threading.Thread(target=_load, args=(service, base), daemon=True).start()
-            else:
-                service.loaded.set()
+
+def _check(project: Project, setting: ServiceSetting) -> None:
+    """Say what would hinder the service, and what it would serve whom."""
+    from modelyard.serving.checking import find_obstacles, list_served
+
+    obstacles = list(find_obstacles(project, setting))
+    with suppress(ModelyardError):  # one of the obstacles then
+        served = list(list_served(project, setting.environment))
+        if served:
+            print_table(
+                ("organisation", ">keys", "models", "search domains"),
+                [
+                    (
+                        each.organisation,
+                        each.keys,
+                        *map(", ".join, (each.models, each.search_domains)),
+                    )
+                    for each in served
+                ],
+            )
+    if obstacles:
+        raise CannotServe(
+            f"the service of {setting.environment} would not do",
+            problems=[
+                Diagnostic(message=each.message, where=each.where, hint=each.hint)
+                for each in obstacles
+            ],
+        )
+    print_note(f"nothing hinders the service of {setting.environment}")
+
+
+def _run(project: Project, setting: ServiceSetting, engine: EngineLimits, drain_s: float) -> None:
+    """Serve until a signal ends it."""
+    from modelyard.access.caller import Caller
+    from modelyard.serving.app import build_app
+    from modelyard.serving.checking import require_alone, require_tls
+    from modelyard.serving.opening import find_base_to_load, open_service
+    from modelyard.serving.process import Course, Listening, listen, listen_locally, run
+    from modelyard.serving.service import ServiceLimits
+
+    environment = setting.environment
+    require_tls(setting.certificate, setting.certificate_key)
+    with ExitStack() as stack:
+        lock = project.lock("serve", environment)
+        try:
+            stack.enter_context(exclusive_lock(lock, what=f"service of {environment}"))
+        except LockHeld as error:
+            raise require_alone(project, environment, error) from error
+        listener = stack.enter_context(listen(setting.host, setting.port))
+        service = stack.enter_context(
+            open_service(
+                project,
+                environment,
+                engine=engine,
+                limits=ServiceLimits(),
+                without_key=None if setting.needs_keys else Caller(organisation=None),
+                note=print_warning,
+            )
+        )
+        base = find_base_to_load(project, environment, service.own_adapters, setting.base)
+        if base is None:
+            service.loaded.set()
+        else:  # torch is imported while the app is built
+            Thread(target=_load, args=(service, base), daemon=True).start()
+        scheme = "http" if setting.certificate is None else "https"
+        host = f"[{setting.host}]" if ":" in setting.host else setting.host
+        where = f"{scheme}://{host}:{listener.getsockname()[1]}"
 
         def draining(under_way: int) -> None:
             if under_way:
@@ -113,8 +196,17 @@ def serve(
         run(
             service,
             build_app(service),
-            Listening(tcp=listener, local=local),
-            Course(drain_s=drain, on_start=started, on_drain=draining),
+            Listening(
+                tcp=listener,
+                local=stack.enter_context(listen_locally(project.service_socket(environment))),
+                certificate=setting.certificate,
+                certificate_key=setting.certificate_key,
+            ),
+            Course(
+                drain_s=drain_s,
+                on_start=lambda: print_note(f"listening on {where}"),
+                on_drain=draining,
+            ),
         )
 
 

@@ -15,12 +15,14 @@ from modelyard.answering.answer import Answerer
 from modelyard.answering.asked_model import load_asked
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import load_effective
+from modelyard.deployments.effective import load_effective, load_live_domains
 from modelyard.inference.engine_limits import EngineLimits
 from modelyard.serving.answers import Answers
 from modelyard.serving.observing import Observer
 from modelyard.serving.own_adapters import OwnAdapters
 from modelyard.serving.service import Service, ServiceLimits
+from modelyard.weights.local import locate_base
+from modelyard.weights.pull import BaseUnavailable
 
 Note = Callable[[str], None]
 """Is told, in a sentence, what the one who runs the service should know."""
@@ -36,7 +38,11 @@ def open_service(
     without_key: Caller | None,
     note: Note,
 ) -> Iterator[Service]:
-    """A service, closed when the block is left."""
+    """A service, closed when the block is left.
+
+    Raises NotDeployed when nothing is deployed, InvalidInput for configs that are not valid.
+    """
+    load_live_domains(environment, project=project)
     with ExitStack() as opened:
         audit = opened.enter_context(closing(AuditLog(project)))
         answerer = opened.enter_context(Answerer(project, note=note, engine=engine))
@@ -57,16 +63,30 @@ def open_service(
         )
 
 
-def choose_base(service: Service) -> str | None:
-    """The base to load before the first request: of most adapters, else of the primary model.
+def find_base_to_load(
+    project: Project, environment: str, adapters: OwnAdapters, base: str | None
+) -> str | None:
+    """The base to load before the first request: `base`, or that of most adapters, or else of the
+    primary model.
 
-    None where nothing that is served runs on this machine.
+    None where nothing that is served runs on this machine. Raises BaseUnavailable for one whose
+    weights are not here, InvalidInput for one that is not known.
     """
-    bases = list(service.own_adapters.all().values())
+    chosen = base or _choose_base(project, environment, adapters)
+    if chosen is not None and locate_base(project, chosen, remember=False) is None:
+        raise BaseUnavailable(
+            f"the base {chosen} is not on this machine",
+            hint=f"fetch it: `models base pull {chosen}`; or load another: --base-model NAME",
+        )
+    return chosen
+
+
+def _choose_base(project: Project, environment: str, adapters: OwnAdapters) -> str | None:
+    bases = list(adapters.all().values())
     if bases:
         return max(sorted(set(bases)), key=bases.count)
     try:
-        effective = load_effective(service.environment, None, project=service.project)
+        effective = load_effective(environment, None, project=project)
     except ModelyardError:
         return None
     models = (effective.model, *effective.fallback)

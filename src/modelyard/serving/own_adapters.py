@@ -34,6 +34,10 @@ class OwnAdapters:
         """The base of each adapter of an organisation, by its name; None: of nobody."""
         return self._current().get(organisation, _NONE)
 
+    def organisations(self) -> list[str]:
+        """Those that have an adapter, by name."""
+        return sorted(organisation for organisation in self._current() if organisation is not None)
+
     def all(self) -> Mapping[str, str]:
         """The base of every adapter, by its name."""
         return {name: base for own in self._current().values() for name, base in own.items()}

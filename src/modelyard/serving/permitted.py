@@ -16,10 +16,12 @@ from modelyard.answering.asked_model import load_asked
 from modelyard.configs.kinds.integration import Served
 from modelyard.configs.kinds.integration import Service as ServiceSettings
 from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.layout import Project
 from modelyard.deployments.effective import load_integration, load_live_domains
 from modelyard.deployments.effective_settings import Effective
 from modelyard.records.modelref import ModelRef
 from modelyard.retrieval.indexes import load_indexes
+from modelyard.serving.own_adapters import OwnAdapters
 from modelyard.serving.problems import Problem, no_such_model
 from modelyard.serving.service import Service
 from modelyard.weights.catalogue import base_names
@@ -61,18 +63,27 @@ class Permitted:
 
 def find_permitted(service: Service, caller: Caller) -> Permitted:
     """All that a caller may name at this moment."""
-    settings = load_service_settings(service)
     with _configs():
-        domains = load_live_domains(service.environment, project=service.project)
-    if caller.organisation is None:
-        return Permitted(
-            adapters=service.own_adapters.all(),
-            bases=frozenset(base_names(service.project)),
-            domains=frozenset(domains),
-            search_domains=frozenset(load_indexes(service.project, service.environment)),
+        return permitted_to(
+            service.project, service.environment, service.own_adapters, caller.organisation
         )
-    own = service.own_adapters.of(caller.organisation)
-    served = [settings.everyone, settings.organisations.get(caller.organisation, Served())]
+
+
+def permitted_to(
+    project: Project, environment: str, adapters: OwnAdapters, organisation: str | None
+) -> Permitted:
+    """All that an organisation may name at this moment; None: everything that there is."""
+    domains = load_live_domains(environment, project=project)
+    if organisation is None:
+        return Permitted(
+            adapters=adapters.all(),
+            bases=frozenset(base_names(project)),
+            domains=frozenset(domains),
+            search_domains=frozenset(load_indexes(project, environment)),
+        )
+    settings = _load_settings(project, environment)
+    own = adapters.of(organisation)
+    served = [settings.everyone, settings.organisations.get(organisation, Served())]
     return Permitted(
         adapters=own,
         bases=frozenset(own.values()).union(*(each.bases for each in served)),
@@ -84,7 +95,11 @@ def find_permitted(service: Service, caller: Caller) -> Permitted:
 def load_service_settings(service: Service) -> ServiceSettings:
     """What the integration config lets organisations use."""
     with _configs():
-        integration = load_integration(service.environment, project=service.project)
+        return _load_settings(service.project, service.environment)
+
+
+def _load_settings(project: Project, environment: str) -> ServiceSettings:
+    integration = load_integration(environment, project=project)
     return integration.model_integration.service if integration else ServiceSettings()
 
 

@@ -1,0 +1,1 @@
+"""`make bench-serve`: the service over HTTP against its bars."""
