@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -12,7 +13,7 @@ from modelyard.access.keys import revoke_key
 from modelyard.answering.money.pricing import NANO
 from modelyard.core.layout import Project
 from modelyard.core.state import read_state
-from served import Running
+from served import Running, serving
 
 BODY = {"model": "talking", "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -25,6 +26,13 @@ def talking(talking: Project) -> Project:
     return talking
 
 
+@pytest.fixture
+def running(talking: Project) -> Iterator[Running]:
+    """A service of that project alone."""
+    with serving(talking) as service:
+        yield service
+
+
 def ask(running: Running, key: str, **more: object) -> httpx2.Response:
     headers = {"Authorization": f"Bearer {key}"}
     url = f"{running.url}/v1/chat/completions"
@@ -34,6 +42,14 @@ def ask(running: Running, key: str, **more: object) -> httpx2.Response:
 def spent_usd(running: Running) -> dict[str, float]:
     rows = read_state(running.project, "SELECT key_id, nano_usd FROM key_spending")
     return {row["key_id"]: row["nano_usd"] / NANO for row in rows}
+
+
+def test_what_cannot_be_recorded_is_not_answered(running: Running) -> None:
+    key = running.key("acme")
+    running.service.audit.close()  # type: ignore[attr-defined]
+    refused = ask(running, key)
+    assert refused.status_code == 503
+    assert "choices" not in refused.json()
 
 
 def test_a_key_is_limited_in_requests_and_in_money(running: Running) -> None:

@@ -12,7 +12,7 @@ import typer
 from modelyard.cli.options import Json
 from modelyard.cli.render import print_json, print_lines, print_note, print_text
 from modelyard.core.errors import InvalidInput
-from modelyard.core.files import write_atomic
+from modelyard.core.files import write_lines_atomic
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted
 
@@ -77,7 +77,10 @@ def export(
         typer.Option("--to", metavar="FILE", help="A new file. Default: stdout."),
     ] = None,
 ) -> None:
-    """Write the audit log as JSON Lines; the last is its head."""
+    """Write the audit log as JSON Lines; the last is its head.
+
+    A file is readable by its owner alone.
+    """
     from modelyard.access.audit_reading import export_audit
 
     lines = (json.dumps(row, ensure_ascii=False) for row in export_audit(find_project()))
@@ -86,4 +89,4 @@ def export(
         return
     if to.exists():
         raise InvalidInput("is there already", where=str(to), hint="name a new file")
-    write_atomic(to, "".join(f"{line}\n" for line in lines))
+    write_lines_atomic(to, lines, mode=0o600)

@@ -17,7 +17,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,16 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
     with _replacing(path) as staged:
         staged.touch(mode, exist_ok=False)
         staged.write_bytes(data)
+        follow_sharing(staged, path)
+        sync_path(staged)
+
+
+def write_lines_atomic(path: Path, lines: Iterable[str], *, mode: int = 0o644) -> None:
+    """As `write_atomic`, of lines as they come; none of them is kept in memory."""
+    with _replacing(path) as staged:
+        staged.touch(mode, exist_ok=False)
+        with staged.open("w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
         follow_sharing(staged, path)
         sync_path(staged)
 
