@@ -170,6 +170,25 @@ def test_a_truncated_file_is_refused(own_adapter: Path, tiny_base: LocalBase) ->
             check_adapter_files(own_adapter, tiny_base)
 
 
+def test_a_pointer_of_git_lfs_is_named(own_adapter: Path, tiny_base: LocalBase) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 12\n"
+    (own_adapter / WEIGHTS).write_text(pointer)
+    with pytest.raises(AdapterMismatch, match="is a pointer of Git LFS") as caught:
+        check_adapter_files(own_adapter, tiny_base)
+    assert "git lfs pull" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("changes", [{"lora_alpha": "16"}, {"r": "8"}, {"lora_alpha": True}])
+def test_a_number_written_as_text_is_refused_as_peft_cannot_load_it(
+    own_adapter: Path, tiny_base: LocalBase, changes: dict[str, Any]
+) -> None:
+    change_config(own_adapter, **changes)
+    [(name, value)] = changes.items()
+    message = f"LoRA config: {name} must be a number, not {json.dumps(value)}"
+    with pytest.raises(AdapterMismatch, match=message):
+        check_adapter_files(own_adapter, tiny_base)
+
+
 def test_a_missing_tensor_is_named_where_peft_only_warns(
     own_adapter: Path, tiny_base: LocalBase
 ) -> None:

@@ -56,6 +56,7 @@ def test_what_is_written_out_is_valid(project: Project) -> None:
         *("x-${TAG:-latest}", "'%MODEL%'", "your-model-here", "org/<model name>", "CHANGE_ME"),
         *("'{MODEL}'", "'@MODEL@'", "'%(MODEL)s'", "'#{MODEL}#'", "$[MODEL]", "$env:MODEL"),
         *("<% MODEL %>", "__MODEL__", "((model))", "os.getenv('M')", "ENV['M']", "replace-me"),
+        *("'[[MODEL]]'", "ref+vault://kv/model", "your-model-name", "org/your-model", "tbd"),
         *("your_model_here", "INSERT_MODEL", "TODO", "xxx", "gpt-...", "change-me", "TBD"),
     ],
 )
@@ -69,6 +70,7 @@ def test_a_placeholder_is_no_model(project: Project, model: str) -> None:
     "model",
     [
         *("gpt-4.1", "meta-llama/Llama-3", "a$1", "m@sha256:0a", "envoy", "ft:gpt-4o:org::9x"),
+        *("bring-your-own", "org/yourmodel", "tbd2-chat"),
         *("hf.co/a/b:Q4_K_M", "todo-model", "my__model__v2", "accounts/x/models/y", "xx-large"),
     ],
 )
@@ -82,6 +84,7 @@ def test_odd_names_of_models_are_no_placeholders(project: Project, model: str) -
         ("https://${HOST}/v1", "placeholder"),
         ("https://<host>/v1", "placeholder"),
         ('"{{ env.URL }}"', "placeholder"),
+        ("https://your-resource.openai.azure.com/openai/v1", "placeholder"),
         ("https://api.example.com:99999/v1", "wrong-form"),
         ("https://api.example.com:0/v1", "wrong-form"),
         ("https://api.example.com:http/v1", "wrong-form"),
@@ -167,6 +170,14 @@ def test_an_environment_without_a_url_is_said_and_not_repeated(
         ("doppler:MY_KEY", "env:MY_KEY"),
         ("'@Microsoft.KeyVault(SecretUri=https://x/y)'", "env:MY_KEY"),
         ("'$ANSIBLE_VAULT;1.1;AES256'", "env:MY_KEY"),
+        ("aws-sm:llm", "env:MY_KEY"),
+        ("pass:openai/key", "env:MY_KEY"),
+        ("secret:openai", "env:MY_KEY"),
+        ("cmd:cat key", "env:MY_KEY"),
+        ("envvar:MY_KEY", "env:MY_KEY"),
+        ("EMPTY", "env:MY_KEY, or leave it out where the server wants no key"),
+        ("not-needed", "env:MY_KEY, or leave it out where the server wants no key"),
+        ("sk-no-key-required", "env:MY_KEY, or leave it out where the server wants no key"),
         ("/run/secrets/llm", "file:/run/secrets/llm"),
         ("'@/run/secrets/llm'", "file:/run/secrets/llm"),
         ("$(cat /run/secrets/llm)", "file:/run/secrets/llm"),
@@ -176,6 +187,12 @@ def test_an_environment_without_a_url_is_said_and_not_repeated(
 def test_another_programs_reference_is_no_secret(project: Project, key: str, wanted: str) -> None:
     [finding] = check(project, key=key).findings
     assert (finding.code, finding.hint) == ("wrong-form", f"write {wanted}")
+
+
+def test_a_placeholder_is_shown_whole(project: Project) -> None:
+    for model in ("${{ vars.MODEL }}", "os.environ/MODEL"):
+        [finding] = check(project, model=model).findings
+        assert f"is a placeholder, {model}, and" in finding.message
 
 
 def test_a_file_in_the_home_folder_is_a_reference(project: Project) -> None:

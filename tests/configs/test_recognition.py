@@ -55,6 +55,31 @@ finetuning_type: lora
 template: llama3
 cutoff_len: 2048
 """,
+    "a config of LibreChat": """\
+version: 1.2.1
+endpoints:
+  custom: [{name: groq, apiKey: "${GROQ_API_KEY}", baseURL: "https://api.groq.com/openai/v1"}]
+""",
+    "a config of Portkey's gateway": """\
+strategy: {mode: fallback}
+targets: [{provider: openai, virtual_key: a}, {provider: anthropic, virtual_key: b}]
+""",
+    "a config of Llama Stack": """\
+version: 2
+image_name: starter
+apis: [inference]
+providers: {inference: [{provider_id: ollama, provider_type: "remote::ollama"}]}
+""",
+    "a pipeline of Haystack": """\
+components: {llm: {type: haystack.components.generators.OpenAIGenerator}}
+connections: []
+""",
+    "a request to a chat API": """\
+{"model": "gpt-4", "messages": [{"role": "user", "content": "Hello"}], "temperature": 0.7}
+""",
+    "a config of SGLang": "model-path: Qwen/Qwen2.5-7B\ntp-size: 2\nmem-fraction-static: 0.8\n",
+    "a config of Text Generation Inference": "model_id: Qwen/Qwen2.5-7B\nnum_shard: 2\n",
+    "a config of llama.cpp": "model: qwen.gguf\nctx-size: 4096\nn-gpu-layers: 99\n",
     "a TRL config": """\
 model_name_or_path: Qwen/Qwen2-0.5B
 dataset_name: trl-lib/Capybara
@@ -151,6 +176,34 @@ def test_a_file_of_another_program_is_one_finding(project: Project, called: str,
     assert finding.hint
     trained = called.split()[1] in ("axolotl", "LLaMA-Factory", "TRL")
     assert ("models config import" in finding.hint) == trained
+
+
+@pytest.mark.parametrize(
+    ("text", "called"),
+    [
+        ("model: m/Llama\nhost: 127.0.0.1\nport: 8000\nuvicorn-log-level: info\n", "of vLLM"),
+        ("general_settings: {master_key: a}\nenvironment_variables: {A: b}\n", "LiteLLM proxy"),
+        ("prompts: [a]\nscenarios: [{config: []}]\n", "a promptfoo config"),
+        ('services:\n  web: {ports: ["80:80"]}\n', "a docker-compose file"),
+        ("services:\n  api: {environment: [A=b], deploy: {replicas: 2}}\n", "docker-compose"),
+        ("tokenizer_class: LlamaTokenizer\nadd_bos_token: true\n", "of Hugging Face"),
+        (
+            "base_model: a/b\nrl: dpo\nload_in_8bit: true\nadapter: qlora\nlora_r: 32\n"
+            "datasets: [{path: x, type: chat_template}]\n",
+            "an axolotl config",
+        ),
+        (
+            "model_name_or_path: a/b\ndo_train: true\nfinetuning_type: lora\n",
+            "a LLaMA-Factory config",
+        ),
+    ],
+)
+def test_the_less_usual_files_of_a_program_are_told_too(
+    project: Project, text: str, called: str
+) -> None:
+    [finding] = check(project, text, kind="language_models").findings
+    assert finding.code == "other-program"
+    assert called in finding.message
 
 
 @pytest.mark.parametrize("name", ["docker-compose.yml", "values.yaml", "deploy.yaml"])

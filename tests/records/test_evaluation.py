@@ -130,7 +130,7 @@ def test_an_evaluation_is_read_as_it_was_written() -> None:
     ("changes", "message"),
     [
         ({"rows": "87"}, "'rows' must be a whole number"),
-        ({"fingerprint": None}, "'fingerprint' must be text, not None"),
+        ({"fingerprint": None}, "'fingerprint' must be text, not null"),
         ({"difference": {"mean": -1.0}}, "'difference.low' is required"),
         ({"tuned": {"loss": float("nan")}}, "'tuned.loss' must be a number, not nan"),
         ({"answers": [{}]}, "'answers[0].group' is required"),

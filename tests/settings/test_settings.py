@@ -98,7 +98,7 @@ def test_what_a_type_allows_is_kept(values: dict[str, Any], kept: Any) -> None:
     [
         ({"lora": {"rank": 0}}, "'lora.rank' must be between 1 and 1024, not 0"),
         ({"lora": {"rank": 1.5}}, "'lora.rank' must be a whole number, not 1.5"),
-        ({"lora": {"rank": True}}, "'lora.rank' must be a whole number, not True"),
+        ({"lora": {"rank": True}}, "'lora.rank' must be a whole number, not true"),
         ({"lora": {"targets": "q_proj"}}, "'lora.targets' must be a list, not 'q_proj'"),
         ({"lora": {"targets": [1]}}, "'lora.targets[0]' must be text, not 1"),
         ({"lora": 5}, "'lora' must be a mapping, not 5"),
@@ -106,7 +106,7 @@ def test_what_a_type_allows_is_kept(values: dict[str, Any], kept: Any) -> None:
         ({"rate": "fast"}, "'rate' must be a number, not 'fast'"),
         ({"rate": float("nan")}, "'rate' must be a number, not nan"),
         ({"rate": float("inf")}, "'rate' must be a number, not inf"),
-        ({"rate": None}, "'rate' must be a number, not None"),
+        ({"rate": None}, "'rate' must be a number, not null"),
         ({"warmup": 2}, "'warmup' must be at most 1, not 2.0"),
         ({"seed": 10}, "'seed' must be between 0 and 9, not 10"),
         ({"packing": 1}, "'packing' must be true or false, not 1"),

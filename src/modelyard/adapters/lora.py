@@ -5,6 +5,7 @@ Reads what `verify.py` found whole. Needs no torch, and does not know what is do
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -179,9 +180,9 @@ def load_lora_config(path: Path) -> LoraConfig:
         used = [name for name in _OTHER_MATHS if values.get(name)]
         layers = values.get("layers_to_transform")
         config = LoraConfig(
-            rank=int(values["r"]),
+            rank=int(_number(values["r"], "r")),
             rank_pattern=_numbers(values.get("rank_pattern"), int),
-            alpha=float(values.get("lora_alpha", _PEFT_ALPHA)),
+            alpha=_number(values.get("lora_alpha", _PEFT_ALPHA), "lora_alpha"),
             alpha_pattern=_numbers(values.get("alpha_pattern"), float),
             rslora=bool(values.get("use_rslora")),
             targets=_targets(values["target_modules"]),
@@ -207,7 +208,8 @@ def load_lora_config(path: Path) -> LoraConfig:
         ArithmeticError,
         re.error,
     ) as error:
-        raise AdapterMismatch("is not a readable LoRA config", where=str(path)) from error
+        reason = f": {error}" if isinstance(error, _NoNumber) else ""
+        raise AdapterMismatch(f"is not a readable LoRA config{reason}", where=str(path)) from error
     if kind != "LORA" or used:
         what = f"uses {', '.join(used)}" if kind == "LORA" else f"is of the kind {kind}"
         raise OtherKindOfAdapter(what, where=str(path), hint=MERGED)
@@ -218,6 +220,16 @@ def load_lora_config(path: Path) -> LoraConfig:
             hint="only adapters of language models are supported (task_type CAUSAL_LM)",
         )
     return config
+
+
+class _NoNumber(ValueError):
+    """A setting that PEFT computes with is no number, so that it could not load the adapter."""
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _NoNumber(f"{name} must be a number, not {json.dumps(value)}")
+    return float(value)
 
 
 def _numbers(patterns: Mapping[str, Any] | None, convert: Callable[[Any], N]) -> dict[str, N]:

@@ -156,7 +156,8 @@ def require_fit(folder: Path, base: LocalBase | BaseCard) -> None:
         whole = saved_shapes(base.path, config) if isinstance(base, LocalBase) else None
         shapes = _linear_shapes(base.path) if isinstance(base, LocalBase) else card_shapes(base)
     except UnreadableWeights as error:
-        raise AdapterMismatch(error.message, where=error.where or str(weights)) from error
+        where = error.where or str(weights)
+        raise AdapterMismatch(error.message, where=where, hint=error.hint) from error
 
     saved = [entry for entry in entries if saved_name(entry, config)]
     lora_entries = [entry for entry in entries if not saved_name(entry, config)]

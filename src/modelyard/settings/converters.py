@@ -34,6 +34,8 @@ _LARGEST_FLOAT = sys.float_info.max
 _MOST_COUNTED = 1e15
 
 _LONGEST_SHOWN = 60
+_IN_YAML = {"None": "null", "True": "true", "False": "false"}
+"""How YAML writes what Python calls otherwise."""
 
 Where = Callable[[KeyPath], str | None]
 """Says where the value at a key path was written, such as `file:line:col` or `--set lora.rank=0`.
@@ -88,6 +90,7 @@ class Diagnostics:
 
         key = str(path[-1]) if path else ""
         shown = self._as_written(path, value) or masked_repr(key, value, _LONGEST_SHOWN)
+        shown = _IN_YAML.get(shown, shown)
         self.add(path, f"'{dotted(path)}' must be {wanted}, not {shown}{near}", code, hint=hint)
 
     def placeholder(self, path: KeyPath, placeholder: str, pattern: Pattern) -> None:

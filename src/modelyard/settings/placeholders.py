@@ -11,13 +11,15 @@ import re
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 # In what Python and ECMA 262 have in common: the JSON Schemas have it too.
 PLACEHOLDER = (
-    rf"\$\{{[^}}\n]*\}}|\$\({_VARIABLE}\)|\$\[{_VARIABLE}\]|\$[A-Z_][A-Z0-9_]*|\$env:{_VARIABLE}"
-    rf"|\{{\{{[^\n]*\}}\}}|\{{[A-Za-z_][A-Za-z0-9_.:-]*\}}|<%[^\n]*%>"  # templates
+    rf"\$?\{{\{{[^\n]*\}}\}}|\$\{{[^}}\n]*\}}|\$\({_VARIABLE}\)"
+    rf"|\$\[{_VARIABLE}\]|\$[A-Z_][A-Z0-9_]*|\$env:{_VARIABLE}"
+    rf"|\{{[A-Za-z_][A-Za-z0-9_.:-]*\}}|<%[^\n]*%>"  # templates
     rf"|\(\({_VARIABLE}\)\)|%{_VARIABLE}%|%\({_VARIABLE}\)s|@[A-Z][A-Z0-9_]*@|__[A-Z][A-Z0-9_]*__|#\{{[^\n]*\}}#?"
-    r"|<[A-Za-z][A-Za-z0-9_ .-]*>|os\.environ|process\.env|env\.[A-Z_]+|getenv\(|ENV\["
-    r"|YOUR[-_ ][A-Z0-9_ -]+|your[-_][a-z0-9_-]+[-_]here|[Cc]hange[-_]?[Mm]e|CHANGE[-_]?ME"
+    rf"|<[A-Za-z][A-Za-z0-9_ .-]*>|(?:os\.environ|process\.env)(?:[./]{_VARIABLE})?"
+    r"|env\.[A-Z_]+|getenv\(|ENV\["
+    r"|YOUR[-_ ][A-Z0-9_ -]+|(?<![\w-])your[-_][a-z0-9_-]+|[Cc]hange[-_]?[Mm]e|CHANGE[-_]?ME"
     r"|REPLACE[-_]?ME|replace[-_]?me|INSERT[-_][A-Z0-9_-]+|insert[-_][a-z0-9_-]+[-_]here"
-    r"|\b(?:TODO|FIXME|TBD|XXX+|xxx+)\b|\.\.\."
+    rf"|\[\[ *{_VARIABLE} *\]\]|ref\+[a-z0-9]+://|\b(?:TODO|FIXME|TBD|tbd|XXX+|xxx+)\b|\.\.\."
 )
 """Regular expression of a placeholder somewhere in a text."""
 NO_PLACEHOLDER = rf"(?!env:)(?![^\n]*(?:{PLACEHOLDER}))"
@@ -34,6 +36,12 @@ _NAMED = re.compile(
     rf"|(?:os\.environ\.get|(?:\w+\.)?getenv)\(\s*['\"]?({_VARIABLE})['\"]?[^)]*\)"
     rf"|(?i:env)(?:[.:/]|://)\s*({_VARIABLE})|\(\(({_VARIABLE})\)\)|@({_VARIABLE})@"
 )
+_STANDS_FOR_NONE = re.compile(
+    r"(?i:empty|none|null|dummy|fake|unused|placeholder|test|x+|n/?a"
+    r"|not[-_ ]?(?:needed|required|used|set|applicable)|no[-_ ]?(?:key|api[-_ ]?key)"
+    r"|sk-(?:x+|\.+|\*+|\d{1,6}|dummy|fake|test|none|no-key-required))"
+)
+"""What is written where a program wants a key, and the server of the model none."""
 _IN_A_FILE = re.compile(r"(?:\$\((?:cat|<)\s*|@)?(/[\w./-]+)\)?|file://(/[\w./-]+)")
 _ENCRYPTED = re.compile(r"ENC\[[A-Z][^\]\n]*\]?")  # by SOPS
 _STORES = (
@@ -44,6 +52,7 @@ _ELSEWHERE = re.compile(
     rf"{_ENCRYPTED.pattern}|[$]?[{{]{{0,2}}(?:resolve:)?(?:{_STORES})(?:\+\w+)?:[^\s\"']+"
     r"|(?:ref\+\w+|secret|secrets|sm|aws-sm|gcp-sm|az-kv|1password|bw|bitwarden)://[^\s\"']+"
     r"|arn:aws[\w-]*:(?:secretsmanager|ssm):[^\s\"']+|projects/[^/\s]+/secrets/[^\s\"']+"
+    r"|(?:pass|secrets?|cmd|command|exec|shell|envvar|(?:aws|gcp|az|azure|k8s)[a-z-]*):[^/].*"
     r"|@Microsoft\.KeyVault\([^\s\"']*\)|!vault\b.*|\$ANSIBLE_VAULT;.*"
 )
 
@@ -57,11 +66,13 @@ def find_placeholder(text: str) -> str | None:
 
 
 def wanted_secret(text: str) -> str | None:
-    """`env:NAME` or `file:PATH` for what another program would take for a reference to a secret;
-    else None.
+    """What to write for what another program would take for a reference to a secret, or for none:
+    `env:NAME` or `file:PATH`; None for any other text.
 
     NAME is that of the variable where the text has one.
     """
+    if _STANDS_FOR_NONE.fullmatch(text):
+        return "env:MY_KEY, or leave it out where the server wants no key"
     if is_kept_elsewhere(text) or _EXAMPLE_NAME.fullmatch(text):
         return "env:MY_KEY"
     if _NAME.fullmatch(text):

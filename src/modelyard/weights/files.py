@@ -22,6 +22,7 @@ from modelyard.core.json_reading import InvalidJson, parse_json, read_json
 INDEX_NAME = "model.safetensors.index.json"
 GRID_NAME = "model.grid"
 """The integers that the weights were made from, where a GGUF file had such (grid.py)."""
+_LFS_POINTER = b"version https://git-lfs"
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors")
 
 
@@ -76,7 +77,15 @@ def tensor_entries_of(data: bytes, *, where: str) -> list[TensorEntry]:
 
 
 def _tensor_entries(stream: BinaryIO, size: int, where: str) -> list[TensorEntry]:
-    header_size = int.from_bytes(stream.read(8), "little")
+    first = stream.read(len(_LFS_POINTER))
+    if first == _LFS_POINTER:
+        raise UnreadableWeights(
+            "is a pointer of Git LFS, and not the weights",
+            where=where,
+            hint="run `git lfs pull` in the clone that it is from",
+        )
+    stream.seek(8)
+    header_size = int.from_bytes(first[:8], "little")
     if not 2 <= header_size <= size - 8:
         raise UnreadableWeights("is not a safetensors file, or is truncated", where=where)
     start = 8 + header_size

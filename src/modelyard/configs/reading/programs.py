@@ -22,13 +22,14 @@ _KEYS = {
         "axolotl": (
             "sequence_len micro_batch_size num_epochs lr_scheduler val_set_size sample_packing "
             "dataset_prepared_path datasets lora_target_linear evals_per_epoch saves_per_epoch "
-            "train_on_inputs wandb_watch pad_to_sequence_len lora_model_dir tokenizer_type"
+            "train_on_inputs wandb_watch pad_to_sequence_len lora_model_dir tokenizer_type "
+            "adapter rl special_tokens flash_attention"
         ),
         "LLaMA-Factory": (
             "stage finetuning_type cutoff_len template lora_rank lora_target quantization_bit "
             "dataset_dir plot_loss overwrite_cache preprocessing_num_workers val_size max_samples "
             "neat_packing adapter_name_or_path infer_backend export_dir tokenized_path "
-            "peft_config quant_config train_dataset dist_config"
+            "peft_config quant_config train_dataset dist_config do_train export_size export_device"
         ),
         "TRL": (
             "model_name_or_path dataset_name dataset_mixture dataset_config dataset_train_split "
@@ -66,25 +67,47 @@ _SERVED = (
 _OTHER_FILES = (
     OtherFile(
         "a config of the LiteLLM proxy",
-        "model_list.*.litellm_params | litellm_settings | router_settings model_list",
+        "model_list.*.litellm_params | litellm_settings | router_settings model_list "
+        "| general_settings.master_key | general_settings environment_variables",
         f"{_MODELS}; fallbacks, routing and budgets are in configs/integration.yaml",
     ),
     OtherFile(
         "a promptfoo config",
         "prompts providers | prompts tests | providers tests | prompts targets | redteam targets "
-        "| defaultTest | redteam.plugins",
+        "| defaultTest | redteam.plugins | prompts scenarios | evaluateOptions",
         "its tests are the cases of a test suite in configs/test_suites/",
     ),
     OtherFile("a config of NeMo Guardrails", "rails models | models.*.engine", _MODELS),
     OtherFile("a config of Continue", "models.*.roles | models.*.provider schema", _MODELS),
     OtherFile("a config of aichat", "clients.*.type", _MODELS),
     OtherFile("a config of llama-swap", "models.*.cmd", _SERVED),
+    OtherFile("a config of LibreChat", "endpoints.custom | modelSpecs endpoints", _MODELS),
+    OtherFile(
+        "a config of Portkey's gateway",
+        "strategy.mode targets",
+        f"{_MODELS}; what answers when one fails is its `fallback`",
+    ),
+    OtherFile("a config of Llama Stack", "apis providers", _MODELS),
+    OtherFile("a pipeline of Haystack", "components connections"),
+    OtherFile(
+        "a request to a chat API",
+        "messages.*.role model",
+        "`models ask` asks; a model's `generation` has the settings of its requests",
+    ),
     OtherFile(
         "a config of vLLM",
         "tensor-parallel-size | gpu-memory-utilization | served-model-name | max-model-len "
-        "| tensor_parallel_size gpu_memory_utilization | tensor_parallel_size max_model_len",
+        "| tensor_parallel_size gpu_memory_utilization | tensor_parallel_size max_model_len "
+        "| uvicorn-log-level | enable-prefix-caching | max-num-seqs",
         _SERVED,
     ),
+    OtherFile("a config of SGLang", "tp-size | mem-fraction-static | model-path", _SERVED),
+    OtherFile(
+        "a config of Text Generation Inference",
+        "model_id num_shard | max_total_tokens | max_batch_prefill_tokens",
+        _SERVED,
+    ),
+    OtherFile("a config of llama.cpp", "n-gpu-layers | ctx-size", _SERVED),
     OtherFile(
         "a model config of LocalAI", "backend context_size | parameters.model backend", _SERVED
     ),
@@ -95,7 +118,8 @@ _OTHER_FILES = (
     ),
     OtherFile(
         "a config.json of Hugging Face",
-        "architectures | model_type hidden_size | model_type num_hidden_layers",
+        "architectures | model_type hidden_size | model_type num_hidden_layers | tokenizer_class "
+        "| transformers_version",
         "a base is a folder models/base/NAME/ with a MODEL_INFO.md",
     ),
     OtherFile(
@@ -124,7 +148,11 @@ _OTHER_FILES = (
     OtherFile("a file of CrewAI", "*.role *.goal"),
     OtherFile("a Rasa config", "pipeline policies | policies recipe"),
     OtherFile("an app of Dify", "app.mode"),
-    OtherFile("a docker-compose file", "services.*.image | services.*.build | services.*.extends"),
+    OtherFile(
+        "a docker-compose file",
+        "services.*.image | services.*.build | services.*.extends | services.*.ports "
+        "| services.*.environment | services.*.volumes | services.*.deploy | services.*.command",
+    ),
     OtherFile("a Kubernetes manifest", "apiVersion kind"),
     OtherFile("a Helm chart", "apiVersion version name | appVersion"),
     OtherFile("a Kustomize file", "resources patches | configMapGenerator | resources namePrefix"),
