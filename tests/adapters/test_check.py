@@ -150,7 +150,6 @@ def test_a_config_that_cannot_be_read_is_refused(
     [
         ({"peft_type": "IA3"}, "is of the kind IA3"),
         ({"layer_replication": [[0, 1]]}, "uses layer_replication"),
-        ({"modules_to_save": ["lm_head"]}, "uses modules_to_save"),
     ],
 )
 def test_an_adapter_of_another_kind_is_refused(

@@ -118,7 +118,8 @@ def test_a_name_that_names_nothing_is_no_traceback(
         code = models_here(*(word.replace("ODD", odd) for word in command.split()))
         printed = capsys.readouterr()
         said = printed.out + printed.err
-        assert code in (0, 1, 2, 5), f"{command} with {kind}: {code}\n{said}"
+        planned = code == 4 and "--plan" in command  # of the configs in a folder that is there
+        assert planned or code in (0, 1, 2, 5), f"{command} with {kind}: {code}\n{said}"
         assert "Traceback" not in said and "a bug" not in said, f"{command} with {kind}\n{said}"
-        assert code == 0 or "error" in said.lower(), f"{command} with {kind}"
+        assert planned or code == 0 or "error" in said.lower(), f"{command} with {kind}"
         assert "\x1b" not in said, f"{command} with {kind}"

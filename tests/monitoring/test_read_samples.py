@@ -17,6 +17,7 @@ from modelyard.monitoring.samples import read_samples
 from modelyard.monitoring.traffic_db import TRAFFIC
 from modelyard.records.sample import FIELDS
 from modelyard.records.spool import Recorder
+from shared_project import share_with_all
 from small_disk import mounted_disk, remount
 from traffic_samples import found, numbered, record
 
@@ -155,6 +156,7 @@ def test_another_user_reads_all_and_changes_nothing() -> None:
     with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others
         Path(folder).chmod(0o755)
         place = Project(Path(folder) / "project")
+        share_with_all(place)
         record(place, range(3))
         fold(place)
         record(place, [3])

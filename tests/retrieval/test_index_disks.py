@@ -27,10 +27,12 @@ from index_projects import Docs, all_chunks
 from killed import fork
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import ModelyardError
+from modelyard.core.layout import Project
 from modelyard.core.os_errors import NoSpace
 from modelyard.encoders import open_encoder
 from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.search import Searcher
+from shared_project import share_with_all
 from small_disk import mounted_disk, remount
 from tiny_encoders import write_encoder
 from toy_encoder import ToyEncoders
@@ -274,6 +276,7 @@ def open_folder() -> Iterator[Path]:
 
 
 def test_who_may_only_read_searches_and_cannot_update(open_folder: Path) -> None:
+    share_with_all(Project(open_folder / "project"))
     docs = make_serial_docs(open_folder / "project", 0)
     docs.update()
     docs.index.path.chmod(0o444)

@@ -18,6 +18,7 @@ in the package named here:
       BaseDamaged               weights
       BaseUnavailable           weights
       CannotDecrypt             backup
+      CannotServe               cli
       CannotWatch               retrieval
       DamagedData               backup
       DamagedIndex              backup
