@@ -44,6 +44,7 @@ PLACES: dict[str, tuple[tuple[Any, ...], str]] = {
     "traffic_db": ((), "include_telemetry"),
     "audit_log": ((), ALWAYS),
     "answer_cache": ((), NEVER),
+    "kept_verdicts": ((), NEVER),
     "recorded_prompts": ((), "include_telemetry"),
     "traffic_segment": (("x",), "include_telemetry"),
     "traffic_segments": ((), "include_telemetry"),

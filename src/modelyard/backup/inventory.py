@@ -48,6 +48,7 @@ def never_stored(project: Project) -> dict[Path, str]:
         "`models adapters pull` fetches them again",
         project.embedding_cache: "a cache: the search indexes hold their vectors themselves",
         project.answer_cache: "a cache: the answers are made again",
+        project.kept_verdicts: "a cache: the configs are checked again",
     }
 
 

@@ -219,6 +219,13 @@ Which model answers what, at what cost, in which environment, is written in the 
 `configs/`. `models validate-config` checks them like a compiler: it reports every error of every
 file in one run, with its line, before anything uses the file.
 
+Of 50 files or more it keeps what it found in `.models/cache`, and checks only those again that
+changed, or that name what changed: another config, an alias, a base, a dataset or an adapter. The
+environments, the options and this program's own files count too, and whether a secret is there is
+looked up each time. A group of indexes is always checked again, since its globs are compared with
+the files that are there. What is reported is the same with `--no-cache`. Where `.models` is missing
+or cannot be written, nothing is kept.
+
 Search, fine-tuning and answers use these files: `models ask` carries out what they say of a request
 ([answers.md](answers.md)), and your own program gets the same from
 [`load_effective`](deploying.md#from-python).

@@ -74,6 +74,10 @@ def validate_config(
             "--strict", help="Warnings count as errors, and the published schema is asked as well."
         ),
     ] = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", help="Check every file again, and keep no verdict."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Find every error in configs, each with its line.
@@ -81,7 +85,10 @@ def validate_config(
     YAML, keys, types, units and bounds; then the meaning: what a config names exists, fallbacks end
     and have no cycle, prices are known, limits fit together, in each environment; and no secret
     stands in a file. What `env:` and `file:` refer to is listed, with whether it is set: it is
-    never read. Nothing is executed, and nothing is changed.
+    never read. Nothing is executed, and no config is changed.
+
+    Of 50 files or more the verdicts are kept in .models/cache: the next time only those are checked
+    again that changed, or that name what changed. The findings are the same without it.
 
     Text is one line for each finding, `FILE:LINE:COL: MESSAGE`; on a terminal the line of the file
     stands below it. The number of findings goes to stderr. Exit code 2 when there is an error.
@@ -120,6 +127,7 @@ def validate_config(
         strict=strict,
         find_live=_find_live,
         processes=len(os.sched_getaffinity(0)),
+        keep=not no_cache,
     )
     _print(report, "json" if as_json else output, strict, with_lines=not from_stdin)
     if not report.in_project:

@@ -164,7 +164,7 @@ def _staging_place(final: Path) -> Path:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def _replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A free path beside `path`; what the block makes there takes its place in one rename."""
     staged = _staging_place(path)
     with disk_errors(path):
@@ -175,20 +175,25 @@ def _replacing(path: Path) -> Iterator[Path]:
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
-        sync_path(path.parent)
+        if durable:
+            sync_path(path.parent)
 
 
-def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
+def write_atomic(
+    path: Path, content: str | bytes, *, mode: int = 0o644, durable: bool = True
+) -> None:
     """Replace `path` by `content` in one rename; readers see the old file or the new one.
 
     mode: cut by the umask; in a project its bits of the owner alone count, see `core/sharing.py`.
+    durable: whether it survives a power cut; without it the file may then be damaged.
     """
     data = content.encode() if isinstance(content, str) else content
-    with _replacing(path) as staged:
+    with _replacing(path, durable=durable) as staged:
         staged.touch(mode, exist_ok=False)
         staged.write_bytes(data)
         follow_sharing(staged, path)
-        sync_path(staged)
+        if durable:
+            sync_path(staged)
 
 
 def write_lines_atomic(path: Path, lines: Iterable[str], *, mode: int = 0o644) -> None:

@@ -205,6 +205,11 @@ class Project:
         return self.local_state / "restoring"
 
     @property
+    def kept_verdicts(self) -> Path:
+        """Files of verdicts on configs, one for each way of checking; they may be removed."""
+        return self.local_state / "cache"
+
+    @property
     def logs(self) -> Path:
         return self.local_state / "logs"
 

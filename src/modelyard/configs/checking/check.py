@@ -9,9 +9,11 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from modelyard.configs.checking.found import SecretPlace, Verdict
 from modelyard.configs.checking.meaning import load_check, warning
 from modelyard.configs.checking.meaning.references import check_references
 from modelyard.configs.checking.report import CheckReport, SecretUse
@@ -50,6 +52,8 @@ _MOST_BYTES = 1_000_000
 """A larger file is refused whole; no part of it is checked."""
 _FEWEST_SHARED = 100
 """Fewer files are checked sooner in one process."""
+_FEWEST_KEPT = 50
+"""Fewer files are checked as soon as their verdicts are found."""
 _MOST_SECRETS = 100
 """Secrets reported of one file."""
 
@@ -63,6 +67,7 @@ def check_named(
     stdin_file: str | None = None,
     find_live: Callable[[Project], Collection[str]] = lambda _: (),
     processes: int = 1,
+    keep: bool = False,
 ) -> CheckReport:
     """Check the configs that files, folders, KIND/NAME and names choose; without words, all.
 
@@ -89,6 +94,7 @@ def check_named(
         strict=strict,
         unread=not words and stdin is None,
         processes=processes,
+        keep=keep and stdin is None,
     )
 
 
@@ -118,6 +124,7 @@ def check_configs(
     strict: bool = False,
     unread: bool = False,
     processes: int = 1,
+    keep: bool = False,
 ) -> CheckReport:
     """Check config files, as they are in each of the environments; default: all that are declared.
 
@@ -125,7 +132,9 @@ def check_configs(
     `live` are the environments in which something is live, so that they must be declared.
     `strict` checks against the published JSON Schema as well; `unread` warns of files in configs/
     that nothing reads. With more than one of `processes` many files are checked in forked ones, so
-    the calling process must have no other threads. Findings are sorted by file and line, each once;
+    the calling process must have no other threads. With `keep` verdicts on many files are kept in
+    the project, and those that still hold are taken from there: for configs as they lie on the
+    disk. Findings are sorted by file and line, each once;
     one that does not occur in every environment names those in which it does.
     """
     chosen = list(dict.fromkeys(path.absolute() for path in paths))
@@ -133,14 +142,23 @@ def check_configs(
     environments = catalogue.environments.names if environments is None else environments
     findings = [] if checks_environments else [*_check_environments(catalogue, live)]
     findings += find_unread(catalogue.project) if unread else ()
-    checked = _check_in_shares(catalogue, chosen, environments, live, strict, processes)
+    checked = _check_new(catalogue, chosen, environments, live, strict, processes) if keep else None
+    if checked is None:
+        checked = _check_in_shares(catalogue, chosen, environments, live, strict, processes)
     if checked is None:
         configs = ConfigSet(catalogue, chosen, environments, live)
         checked = _check_files(configs, chosen, strict)
-    findings = [*mask_problems(findings), *checked.findings]
+    findings = [*mask_problems(findings)]
     uses: dict[tuple[str, str], SecretUse] = {}
-    for use in checked.uses:
-        uses.setdefault((use.reference, use.where), use)
+    look_up = cache(partial(_look_up, catalogue.project))
+    for verdict in checked.verdicts:
+        findings += verdict.findings
+        for use in verdict.secrets:
+            if (use.reference, use.where) not in uses:
+                available, value = look_up(use.reference, use.is_endpoint)
+                uses[use.reference, use.where] = SecretUse(
+                    reference=use.reference, where=use.where, available=available, value=value
+                )
     files = tuple(catalogue.project.show(path) for path in chosen)
     return CheckReport(
         project=catalogue.project,
@@ -156,8 +174,7 @@ def check_configs(
 class _Checked:
     """What was found in some files, and whether that hangs on which files were read before."""
 
-    findings: list[Diagnostic]
-    uses: list[SecretUse]
+    verdicts: list[Verdict]
     by_order: bool
 
 
@@ -165,10 +182,13 @@ def _check_files(configs: ConfigSet, paths: Sequence[Path], strict: bool) -> _Ch
     """Check some of the files of a set."""
     catalogue = configs.catalogue
     views = [EnvironmentView(configs, environment) for environment in configs.environments]
-    findings: list[Diagnostic] = []
-    uses: list[SecretUse] = []
+    verdicts: list[Verdict] = []
     by_order = False
     for path in paths:
+        configs.asked.clear()
+        for view in views:
+            view.begin_file()
+        uses: Iterable[SecretPlace] = ()
         file = catalogue.project.show(path)
         try:
             document = catalogue.inspect(path)
@@ -179,11 +199,43 @@ def _check_files(configs: ConfigSet, paths: Sequence[Path], strict: bool) -> _Ch
         else:
             found = (*_check_document(document, configs, views, strict), *_given_secrets(document))
             text = document.source.text
-            uses += _secret_uses(document, configs)
+            uses = dict.fromkeys(_secret_uses(document, configs))
             by_order |= peek_name_in(text, path) != document.name  # only found by parsing it
-        findings += [_placed(finding, file) for finding in (*found, *_secrets_in(text, file))]
+        findings = [_placed(finding, file) for finding in (*found, *_secrets_in(text, file))]
+        asked = configs.all_asked(path)
+        verdicts.append(Verdict(path, mask_problems(findings), tuple(uses), asked))
     by_order |= any(view.cycles for view in views)  # each is reported where it is met first
-    return _Checked([*mask_problems(findings)], uses, by_order)
+    return _Checked(verdicts, by_order)
+
+
+def _check_new(
+    catalogue: ConfigCatalogue,
+    paths: Sequence[Path],
+    environments: tuple[str, ...],
+    live: Collection[str],
+    strict: bool,
+    processes: int,
+) -> _Checked | None:
+    """Check what has no verdict that holds; None for few, and where it would not be the same."""
+    if len(paths) < _FEWEST_KEPT or isinstance(catalogue, GivenConfigs):
+        return None
+    from modelyard.configs.checking.verdicts import KeptVerdicts
+
+    kept = KeptVerdicts(catalogue.project, environments, strict=strict)
+    if not kept.paths.issuperset(paths):
+        return None
+    found = {path: kept.find(path) for path in paths}
+    new = [path for path, verdict in found.items() if verdict is None]
+    read = kept.catalogue
+    checked = _check_in_shares(read, new, environments, live, strict, processes, among=paths)
+    if checked is None:
+        configs = ConfigSet(read, paths, environments, live, read=new)
+        checked = _check_files(configs, new, strict)
+    if checked.by_order:
+        return None
+    kept.keep(checked.verdicts)
+    verdicts = [verdict for verdict in found.values() if verdict is not None]
+    return _Checked([*verdicts, *checked.verdicts], by_order=False)
 
 
 def _check_in_shares(
@@ -193,23 +245,24 @@ def _check_in_shares(
     live: Collection[str],
     strict: bool,
     processes: int,
+    *,
+    among: Sequence[Path] | None = None,
 ) -> _Checked | None:
-    """Check many files in several processes; None for few, and where it would not be the same."""
+    """Check many files in several processes; None for few, and where it would not be the same.
+
+    `among` are all that are checked, of which others than `paths` have a verdict already.
+    """
     if processes < 2 or len(paths) < _FEWEST_SHARED or not {*catalogue.paths()}.issuperset(paths):
         return None
 
     def check(share: Sequence[Path]) -> _Checked:
-        configs = ConfigSet(catalogue, paths, environments, live, read=share)
+        configs = ConfigSet(catalogue, among or paths, environments, live, read=share)
         return _check_files(configs, share, strict)
 
     shares = in_shares(check, paths, processes=processes)
     if any(share.by_order for share in shares):
         return None
-    return _Checked(
-        [finding for share in shares for finding in share.findings],
-        [use for share in shares for use in share.uses],
-        by_order=False,
-    )
+    return _Checked([verdict for share in shares for verdict in share.verdicts], by_order=False)
 
 
 def _check_environments(catalogue: ConfigCatalogue, live: Collection[str]) -> Iterator[Diagnostic]:
@@ -404,25 +457,25 @@ def _is_reference(secret: InlineSecret, text: str, encrypted: Sequence[tuple[int
     return secret.is_value and wanted_secret(value) is not None and mask_tokens(value) == value
 
 
-def _secret_uses(document: Document, configs: ConfigSet) -> Iterator[SecretUse]:
-    """Each reference to a secret or an endpoint, where it stands, and whether it leads to one."""
-    shaped, project = configs.shaped(document), configs.project
+def _secret_uses(document: Document, configs: ConfigSet) -> Iterator[SecretPlace]:
+    """Each reference to a secret or an endpoint, and where it stands."""
+    shaped = configs.shaped(document)
     if shaped.doubtful:
         for reference, where in _written_secrets(document.source.value, (), document):
-            available = _is_available(project, reference)
-            yield SecretUse(reference=reference, where=where, available=available)
+            yield SecretPlace(reference, where, is_endpoint=False)
         return
     for environment, settings in shaped.settings.items():
         for found in secret_references(settings):
-            value = _endpoint_at(found.target) if found.to == "endpoints" else None
-            yield SecretUse(
-                reference=found.target,
-                where=written_where(document, environment)(found.path),
-                available=value is not None
-                if found.to == "endpoints"
-                else _is_available(project, found.target),
-                value=value,
-            )
+            where = written_where(document, environment)(found.path)
+            yield SecretPlace(found.target, where, is_endpoint=found.to == "endpoints")
+
+
+def _look_up(project: Project, reference: str, is_endpoint: bool) -> tuple[bool, str | None]:
+    """Whether a reference leads to something here and now, and to which endpoint."""
+    if is_endpoint:
+        value = _endpoint_at(reference)
+        return value is not None, value
+    return _is_available(project, reference), None
 
 
 def _endpoint_at(reference: str) -> str | None:

@@ -58,6 +58,8 @@ class CheckReport:
 def report_seen_from(folder: Path, report: CheckReport) -> CheckReport:
     """The report with paths as somebody in this folder writes them; absolute where it is far."""
     start = report.start
+    if folder.resolve() == start.resolve() and not _has_absolute_paths(report):
+        return replace(report, start=folder)
     return replace(
         report,
         start=folder,
@@ -70,6 +72,13 @@ def report_seen_from(folder: Path, report: CheckReport) -> CheckReport:
             replace(use, where=place_seen_from(folder, start, use.where)) for use in report.secrets
         ),
     )
+
+
+def _has_absolute_paths(report: CheckReport) -> bool:
+    """Whether a path in the report does not start in its folder."""
+    found = (finding.where or "" for finding in report.findings)
+    used = (use.where for use in report.secrets)
+    return any(shown.startswith("/") for shown in (*report.files, *found, *used))
 
 
 def finding_line(finding: Diagnostic) -> str:

@@ -12,11 +12,23 @@ from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document
 from modelyard.configs.reading.shape import Shaped, check_shape
 from modelyard.core.errors import ModelyardError
+from modelyard.core.layout import Project
 
 if TYPE_CHECKING:  # the classes of a kind are loaded when a file of it is read
     from modelyard.configs.kinds.integration import ModelIntegration
     from modelyard.configs.kinds.language_models import LanguageModel
     from modelyard.configs.kinds.specialized_models import SpecializedModel
+
+_MOST_WALKED = 64
+"""Models on the way of a fallback that each check of a file walks by itself."""
+
+Question = tuple[str, str]
+"""What a check asks about more than its own file: which of these, and about what."""
+CONFIG, NAMES, WORD, ALIASES = "config", "names", "word", "aliases"
+"""The files of a config KIND/NAME; the names of a kind; the language model that a word stands for;
+the files of language models in which aliases may stand."""
+PROJECT, OTHER = "project", "other"
+"""The bases, datasets and adapters of the project; anything else."""
 
 
 class ConfigSet:
@@ -24,7 +36,8 @@ class ConfigSet:
 
     A checked file that does not lie in the project's configs/ replaces the one of its name: a draft
     is checked as if it were in place. `read` are those that are read at once, all by default; where
-    all lie in configs/ the others are when they are asked for.
+    all lie in configs/ the others are when they are asked for. `asked` collects what is asked about
+    them; whoever checks one file after the other empties it in between.
     """
 
     def __init__(
@@ -38,10 +51,10 @@ class ConfigSet:
     ) -> None:
         self.catalogue = catalogue
         self.project = catalogue.project
-        self.checked = frozenset(checked)
         self.environments = environments
-        self.live = live
-        """The environments in which something is live."""
+        self.asked: set[Question] = set()
+        self._checked = frozenset(checked)
+        self._live = live
         self._shaped: dict[Path, Shaped] = {}
         self._drafts: dict[tuple[str, str], list[Path]] = {}
         self._names: dict[str, list[str]] = {}
@@ -62,8 +75,21 @@ class ConfigSet:
                     document.path
                 )
 
+    @property
+    def checked(self) -> frozenset[Path]:
+        """The files that are checked."""
+        self.asked.add((OTHER, ""))
+        return self._checked
+
+    @property
+    def live(self) -> Collection[str]:
+        """The environments in which something is live."""
+        self.asked.add((OTHER, ""))
+        return self._live
+
     def paths_named(self, kind: str, name: str) -> list[Path]:
         """The files that give a config of a kind this name, drafts before all others."""
+        self.asked.add((CONFIG, f"{kind}/{name}"))
         if drafts := self._drafts.get(_key(kind, name)):
             return drafts
         if KINDS[kind].single:
@@ -73,6 +99,7 @@ class ConfigSet:
     def find(self, kind: str, name: str) -> Document | None:
         """The config of that name, if there is one that can be read."""
         key = (kind, name)
+        self.asked.add((CONFIG, f"{kind}/{name}"))
         if key not in self._found:
             documents = map(self.catalogue.readable, self.paths_named(kind, name))
             self._found[key] = next(filter(None, documents), None)
@@ -80,16 +107,40 @@ class ConfigSet:
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind."""
+        self.asked.add((NAMES, kind))
         if kind not in self._names:
             drafts = {name for of_kind, name in self._drafts if of_kind == kind}
             self._names[kind] = sorted(drafts.union(self.catalogue.names_given(kind)))
         return self._names[kind]
+
+    def names_with_aliases(self) -> list[str]:
+        """The names of the language models in whose files aliases may stand."""
+        drafts = {name for kind, name in self._drafts if kind == "language_models"}
+        return sorted(drafts.union(self.catalogue.files_with_aliases()))
+
+    def all_asked(self, path: Path) -> frozenset[Question]:
+        """What was asked in the check of a file, with what the files asked about hang on."""
+        files = {path}.union(*(files_behind(self.catalogue, *each) for each in self.asked))
+        words = {word for file in files for word in self.catalogue.models_named_in(file)}
+        return frozenset(self.asked).union((WORD, word) for word in words)
 
     def shaped(self, document: Document) -> Shaped:
         """The settings of a document, or why it has none."""
         if document.path not in self._shaped:
             self._shaped[document.path] = check_shape(document, self.environments)
         return self._shaped[document.path]
+
+
+def files_behind(catalogue: ConfigCatalogue, what: str, about: str) -> list[Path]:
+    """The files that a question is about."""
+    if what == CONFIG:
+        kind, _, name = about.partition("/")
+        if KINDS[kind].single:
+            return catalogue.paths(kind)
+        return catalogue.paths_named(kind, name)
+    if what == ALIASES:
+        return [path for paths in catalogue.files_with_aliases().values() for path in paths]
+    return []
 
 
 def _key(kind: str, name: str) -> tuple[str, str]:
@@ -102,19 +153,18 @@ class EnvironmentView:
 
     def __init__(self, configs: ConfigSet, environment: str) -> None:
         self.configs = configs
-        self.project = configs.project
         self.environment = environment
         self.cycles: set[frozenset[str]] = set()
         """The fallback cycles that are already reported."""
-        self.acyclic: set[str] = set()
-        """Models whose fallback is known to lead into no cycle."""
-        self.has_project = self.project.configs.is_dir() and self.project.models.is_dir()
+        self.has_project = configs.project.configs.is_dir() and configs.project.models.is_dir()
         """Whether there is a project, with base models and datasets, and not only some files."""
+        self._acyclic: set[str] = set()
         self._settings: dict[tuple[str, str], Any] = {}
 
     def settings(self, kind: str, name: str) -> Any:
         """The settings of a config; None when there is none, or its shape is wrong."""
         key = (kind, name)
+        self.configs.asked.add((CONFIG, f"{kind}/{name}"))
         if key not in self._settings:
             document = self.configs.find(kind, name)
             shaped = self.configs.shaped(document) if document else None
@@ -127,17 +177,48 @@ class EnvironmentView:
             cast("LanguageModel | None", self.settings("language_models", name)) if name else None
         )
 
+    @property
+    def project(self) -> Project:
+        """The project, for whatever a check looks for in it."""
+        self.configs.asked.add((OTHER, ""))
+        return self.configs.project
+
+    @property
+    def surroundings(self) -> Project:
+        """The project, for a check that looks for nothing but bases, datasets and adapters."""
+        self.configs.asked.add((PROJECT, ""))
+        return self.configs.project
+
+    @property
+    def acyclic(self) -> set[str]:
+        """Models whose fallback is known to lead into no cycle; it may be added to."""
+        if len(self._acyclic) > _MOST_WALKED:
+            self.configs.asked.add((OTHER, ""))
+        return self._acyclic
+
+    def begin_file(self) -> None:
+        """Let the check of a file ask for all that it hangs on, whatever others asked before it.
+
+        Where fallbacks lead through many models it need not: they are walked once.
+        """
+        if len(self._acyclic) <= _MOST_WALKED:
+            self._acyclic.clear()
+
+    def models_called(self, word: str) -> list[str]:
+        """The language models of that name or alias, the one of the name first."""
+        self.configs.asked.add((ALIASES, ""))
+        named = [word] if self.model(word) is not None else []
+        return named + [name for name in self._aliased.get(word, ()) if name != word]
+
     @cached_property
-    def models_called(self) -> Mapping[str, Sequence[str]]:
-        """The language models by their names and aliases: one of each, unless two claim it."""
-        called: dict[str, list[str]] = {}
-        for name in self.configs.names("language_models"):
-            if (model := self.model(name)) is not None:
-                for word in dict.fromkeys((name, *model.aliases)):
-                    called.setdefault(word, []).append(name)
-        return {
-            word: sorted(names, key=lambda name: name != word) for word, names in called.items()
-        }
+    def _aliased(self) -> Mapping[str, Sequence[str]]:
+        """The names of language models by each of their aliases."""
+        aliased: dict[str, list[str]] = {}
+        for name in self.configs.names_with_aliases():
+            model = self.model(name)
+            for word in dict.fromkeys(model.aliases if model is not None else ()):
+                aliased.setdefault(word, []).append(name)
+        return aliased
 
     def domain(self, name: str) -> SpecializedModel | None:
         """The specialised model of a domain."""
@@ -168,6 +249,6 @@ class EnvironmentView:
         from modelyard.weights.catalogue import find_base
 
         try:
-            return find_base(self.project, name).context_length
+            return find_base(self.surroundings, name).context_length
         except ModelyardError:
             return None

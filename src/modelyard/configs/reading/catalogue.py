@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +18,10 @@ from modelyard.configs.reading.document import (
     inspect_document,
     is_config_name,
     kind_of,
+    may_have_aliases,
     peek_aliases,
     peek_name,
+    peek_name_in,
     peek_text_with_aliases,
 )
 from modelyard.configs.reading.given import read_given
@@ -48,6 +50,7 @@ class ConfigCatalogue:
         self._aliased: dict[str, list[str]] = {}
         self._aliases: dict[Path, list[str]] = {}
         self._contents: dict[Path, bytes] = {}
+        self._words: dict[Path, set[str]] = {}
 
     def take_content(self, path: Path, data: bytes) -> None:
         """Read this instead of the file at a path; call it before any config is read."""
@@ -115,12 +118,18 @@ class ConfigCatalogue:
         Raises ModelyardError, each time, when nothing of it can be read.
         """
         if path not in self._read:
+            words = self._words[path] = set()
+
+            def name_model(word: str) -> str:
+                words.add(word)
+                return self.name_model(word)
+
             try:
                 self._read[path] = inspect_document(
                     path,
                     shown=self.project.show(path),
                     environments=self.environments,
-                    naming=self.name_model,
+                    naming=name_model,
                     data=self.content_of(path),
                 )
             except ModelyardError as error:
@@ -129,6 +138,10 @@ class ConfigCatalogue:
         if isinstance(found, ModelyardError):
             raise found
         return found
+
+    def models_named_in(self, path: Path) -> frozenset[str]:
+        """The names and aliases of language models in a file, as it has them; once it was read."""
+        return frozenset(self._words.get(path, ()))
 
     def lay_over(self, document: Document, assignments: Sequence[str]) -> Document:
         """The document with settings of a command line, `KEY=VALUE`, laid over it, from now on.
@@ -180,14 +193,34 @@ class ConfigCatalogue:
             (name, path, text)
             for name, paths in self._by_name("language_models").items()
             for path in paths
-            if (text := peek_text_with_aliases(path)) is not None
+            if (text := self._text_with_aliases(path)) is not None
         ]
 
     def _aliases_in(self, path: Path) -> list[str]:
         """The aliases in a file, which is parsed for it once."""
         if path not in self._aliases:
-            self._aliases[path] = peek_aliases(path)
+            self._aliases[path] = peek_aliases(path, self.content_of(path))
         return self._aliases[path]
+
+    def _text_with_aliases(self, path: Path) -> str | None:
+        data = self.content_of(path)
+        if data is None:
+            return peek_text_with_aliases(path)
+        text = data.decode(errors="replace")
+        return text if may_have_aliases(text) else None
+
+    def files_with_aliases(self) -> Mapping[str, list[Path]]:
+        """The files of language models in which aliases may stand, by the names of their models."""
+        found: dict[str, list[Path]] = {}
+        for name, path, _ in self._with_aliases:
+            found.setdefault(name, []).append(path)
+        return found
+
+    def _peek_name(self, path: Path) -> str:
+        data = self.content_of(path)
+        return (
+            peek_name(path) if data is None else peek_name_in(data.decode(errors="replace"), path)
+        )
 
     def names_given(self, kind: str) -> list[str]:
         """The names of a kind, those of files included that cannot be read."""
@@ -274,7 +307,7 @@ class ConfigCatalogue:
             named = self._named[kind] = {}
             for path in self.paths(kind):
                 known = self._read.get(path)
-                name = known.name if isinstance(known, Document) else peek_name(path)
+                name = known.name if isinstance(known, Document) else self._peek_name(path)
                 named.setdefault(name, []).append(path)
         return self._named[kind]
 
@@ -407,15 +440,15 @@ def find_unread(project: Project) -> Iterator[Diagnostic]:
     """A warning with the code `not-read` for each YAML file below configs/ that is no config."""
     for place, folders, names in os.walk(project.configs):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        above = Path(place).relative_to(project.configs).parts
         for name in sorted(names):
-            path = Path(place, name)
-            if path.suffix.lower() not in SUFFIXES or name.startswith("."):
+            if not name.lower().endswith(SUFFIXES) or name.startswith("."):
                 continue
-            if why := _why_unread(path.relative_to(project.configs).parts):
+            if why := _why_unread((*above, name)):
                 message, hint = why
                 yield Diagnostic(
                     message=f"is not read: {message}",
-                    where=f"{project.show(path)}:1:1",
+                    where=f"{project.show(Path(place, name))}:1:1",
                     hint=hint,
                     level="warning",
                     code="not-read",

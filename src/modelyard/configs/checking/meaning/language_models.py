@@ -46,7 +46,7 @@ def _check_aliases(model: LanguageModel, name: str, view: EnvironmentView) -> It
         if alias == name:
             message = f"'{alias}' is the name of this model already"
             yield problem(path, "repeated", message, hint="leave it out")
-        others = [other for other in view.models_called.get(alias, ()) if other != name]
+        others = [other for other in view.models_called(alias) if other != name]
         if others:
             how = "the name" if others[0] == alias else "an alias"
             more = f" and {len(others) - 1} more" if others[1:] else ""
@@ -62,7 +62,10 @@ def _check_aliases(model: LanguageModel, name: str, view: EnvironmentView) -> It
 
 def _check_other_kinds(alias: str, path: KeyPath, view: EnvironmentView) -> Iterator[Diagnostic]:
     """Whether a base or an adapter is called like the alias."""
-    for kind, folder in (("base", view.project.bases), ("adapter", view.project.versions)):
+    for kind, folder in (
+        ("base", view.surroundings.bases),
+        ("adapter", view.surroundings.versions),
+    ):
         if (folder / alias).is_dir():
             yield warning(
                 path,

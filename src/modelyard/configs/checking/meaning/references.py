@@ -91,9 +91,9 @@ def _check_base(reference: ConfigReference, view: EnvironmentView) -> Iterator[D
         name = ModelRef.parse(reference.target, kind="base").name
     except InvalidInput:
         name = ""
-    found = bases_called(view.project, name)
+    found = bases_called(view.surroundings, name)
     if not found:
-        known = known_as(view.project, name)
+        known = known_as(view.surroundings, name)
         hint = "to add one, write models/base/NAME/MODEL_INFO.md"
         yield _unknown(reference, "base model", known, hint)
     elif len(found) > 1:
@@ -108,11 +108,11 @@ def _check_base(reference: ConfigReference, view: EnvironmentView) -> Iterator[D
 
 def _check_dataset(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
     try:
-        found = view.project.dataset(reference.target).is_dir()
+        found = view.surroundings.dataset(reference.target).is_dir()
     except InvalidInput:
         found = False
     if not found:
-        known = _folders_in(view.project.datasets)
+        known = _folders_in(view.surroundings.datasets)
         finding = _unknown(reference, "dataset", known, "`models prepare-data` makes one")
         # Data is seldom committed, so a machine that checks a config need not have it.
         yield replace(finding, code="missing-dataset", level="warning")
@@ -123,7 +123,7 @@ def _folders_in(folder: Path) -> list[str]:
 
 
 def _check_adapter(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
-    project = view.project
+    project = view.surroundings
     known = _folders_in(project.versions)
     try:
         named = ModelRef.parse(reference.target, kind="adapter")
