@@ -16,7 +16,7 @@ from test_mutations import mutated_bytes
 from example_configs import EXAMPLES, make_project
 from killed import SOAK
 from modelyard.backup.inventory import never_stored
-from modelyard.configs.checking import check
+from modelyard.configs.checking import check, verdicts
 from modelyard.configs.checking.check import check_configs
 from modelyard.configs.checking.report import CheckReport
 from modelyard.configs.checking.verdicts import KeptVerdicts
@@ -239,6 +239,23 @@ def test_a_word_may_become_an_alias(
     kept, without = both(project, paths, processes=processes)
     assert kept == without
     assert kept.valid
+
+
+def test_many_models_with_aliases_are_kept(
+    project: Project, held: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verdicts, "_MOST_ASKED", 12)
+    paths = models(project, 20)
+    for path in paths:
+        path.write_text(MODEL.format(key=0) + f"aliases: [nick-{path.stem}]\n")
+    both(project, paths)
+    kept, without = both(project, paths)
+    assert kept == without
+    assert held == paths
+    paths[3].write_text(MODEL.format(key=0) + "aliases: [nick-m0]\n")
+    kept, without = both(project, paths)
+    assert kept == without
+    assert [found.code for found in kept.findings] == ["name-taken"] * 2
 
 
 def kept_file(project: Project) -> Path:

@@ -213,11 +213,13 @@ class EnvironmentView:
     @cached_property
     def _aliased(self) -> Mapping[str, Sequence[str]]:
         """The names of language models by each of their aliases."""
+        asked = frozenset(self.configs.asked)
         aliased: dict[str, list[str]] = {}
         for name in self.configs.names_with_aliases():
             model = self.model(name)
             for word in dict.fromkeys(model.aliases if model is not None else ()):
                 aliased.setdefault(word, []).append(name)
+        self.configs.asked.intersection_update(asked)  # ALIASES stands for each of these models
         return aliased
 
     def domain(self, name: str) -> SpecializedModel | None:
