@@ -197,7 +197,7 @@ def test_what_was_spent_stays_spent(project: Project, repository: Repository) ->
 def test_reservations_that_were_settled_since_the_backup_stay_settled(
     project: Project, repository: Repository
 ) -> None:
-    row = "INSERT INTO reservations VALUES (1, 'production', '', '2026-11-30', 'x', 7, 1)"
+    row = "INSERT INTO reservations VALUES (1, 'production', '', '2026-11-30', 'x', 7, 1, NULL)"
     with open_state(project) as state:
         state.execute(row)
     snapshot = back_up(project, repository)

@@ -122,9 +122,8 @@ class EngineCounts:
         place = 0
         for names in (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"),
                       ("down_proj",)):  # fmt: skip
-            outputs = [shapes[name][1] for name in names]
-            wide = 1 if len(set(outputs)) == 1 else len(names)  # else B has zeros between its parts
-            place += rank * (len(names) * shapes[names[0]][0] + wide * sum(outputs))
+            outputs = sum(shapes[name][1] for name in names)
+            place += rank * (len(names) * shapes[names[0]][0] + outputs)
         parameters = self.shape.adapter_parameters(self.lora)
         return 4 * self.shape.layers * place + (self.number + 8) * parameters
 
