@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,6 +32,10 @@ class Running:
     url: str
     service: Service
     project: Project
+    signal: Callable[[], None]
+    """What SIGTERM does: no request is taken any more; again, and answers are cut off."""
+    is_draining: threading.Event
+    """Is set when no request is taken any more."""
 
     def key(self, organisation: str, **settings: object) -> str:
         """A new key of an organisation."""
@@ -58,13 +62,15 @@ def serving(
     ) as service:
         listener = listen("127.0.0.1", 0)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        started = threading.Event()
+        started, draining = threading.Event(), threading.Event()
         ends: list[tuple[asyncio.AbstractEventLoop, Stopping]] = []
 
         async def until_stopped() -> None:
             stopping = Stopping()
             ends.append((asyncio.get_running_loop(), stopping))
-            course = Course(drain_s=drain_s, on_start=started.set)
+            course = Course(
+                drain_s=drain_s, on_start=started.set, on_drain=lambda under_way: draining.set()
+            )
             local = listen_locally(project.service_socket(environment))
             listening = Listening(tcp=listener, local=local)
             await serve(service, build_app(service), listening, course, stopping)
@@ -72,9 +78,14 @@ def serving(
         thread = threading.Thread(target=lambda: asyncio.run(until_stopped()))
         thread.start()
         assert started.wait(30)
+        [(loop, stopping)] = ends
+
+        def signal() -> None:
+            loop.call_soon_threadsafe(stopping.signalled)
+
         try:
-            yield Running(url, service, project)
+            yield Running(url, service, project, signal, draining)
         finally:
-            [(loop, stopping)] = ends
-            loop.call_soon_threadsafe(stopping.stop.set)
+            if not draining.is_set():
+                signal()
             thread.join(30)

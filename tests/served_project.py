@@ -23,8 +23,8 @@ from tiny_encoders import write_encoder
 
 ANSWER = "abcdefgh"
 """What the base `talking` says to everything; `endless` says it again and again."""
-CONTEXT = 512
-"""Tokens that the bases have room for."""
+CONTEXT, LONG_CONTEXT = 512, 16_384
+"""Tokens that `talking` and `endless` have room for."""
 TOOLS_TEMPLATE = (
     "{% if tools %}<|im_start|>system\n{% for t in tools %}{{ t | tojson }}{% endfor %}\n"
     "Calls: <tool_call></tool_call><|im_end|>\n{% endif %}"
@@ -115,12 +115,14 @@ def _write_base(project: Project, tiny_base_folder: Path, name: str, *, endless:
     shutil.copytree(tiny_base_folder, folder)
     (folder / "chat_template.jinja").write_text(TOOLS_TEMPLATE)
     model = answering_weights(folder, ANSWER, endless=endless)
+    context = LONG_CONTEXT if endless else CONTEXT
     model.config.tie_word_embeddings = False
+    model.config.max_position_embeddings = context
     model.to(torch.bfloat16).save_pretrained(folder)
     _write(
         project.base_card(name),
         f"---\nname: {name}\nsummary: Says one thing.\nparameters: 99000\nlicence: Apache-2.0\n"
-        f"context_length: {CONTEXT}\nsources:\n  - kind: path\n    path: {folder}\n---\n",
+        f"context_length: {context}\nsources:\n  - kind: path\n    path: {folder}\n---\n",
     )
     require_base(project, name, progress=Silent())
 

@@ -124,6 +124,13 @@ def test_a_wrong_body_is_refused(client: Client, what: str) -> None:
     assert json.loads(said)["error"]["message"]
 
 
+def test_a_conversation_of_nothing_is_answered_or_refused(client: Client) -> None:
+    silent = [{"role": "developer", "content": ""}]
+    assert client.send(asked(messages=silent))[0] in (200, 400)
+    body = json.dumps({"model": "talking", "input": silent})
+    assert client.send(body, "/v1/responses")[0] in (200, 400)
+
+
 @pytest.mark.parametrize(
     "of",
     [

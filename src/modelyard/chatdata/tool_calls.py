@@ -161,7 +161,7 @@ def encode_request(
     where it ends. Raises TemplateRefused, and InvalidInput for arguments of a call that are no
     JSON object.
     """
-    if messages[0].role == TEXT_ROLE:
+    if messages and messages[0].role == TEXT_ROLE:
         return tokenizer.tokenizer.encode(messages[0].content).ids
     template = tokenizer.template.bound_to(tools, {}) if tools else tokenizer.template
     # Templates read the arguments of calls as objects, and not as the JSON text of the OpenAI API.

@@ -42,8 +42,8 @@ _TYPES = {
 """What each API calls an error of a status: OpenAI's, Anthropic's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem(Exception):
+@dataclass(kw_only=True, eq=False)
+class Problem(Exception):  # not frozen: Python sets its traceback as it passes through
     """Why a request gets no answer, as its client is told."""
 
     status: int
