@@ -102,7 +102,7 @@ class ChatBody(Sampled):
     service_tier: Ignored = None
     safety_identifier: Ignored = None
     prompt_cache_key: Ignored = None
-    parallel_tool_calls: Ignored = None
+    parallel_tool_calls: Literal[True] | None = None
     frequency_penalty: Unsupported = None
     presence_penalty: Unsupported = None
     logit_bias: Unsupported = None

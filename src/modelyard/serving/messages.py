@@ -75,7 +75,7 @@ class ToolChoice(Body):
 
     type: Literal["auto", "any", "tool", "none"]
     name: str | None = None
-    disable_parallel_tool_use: Ignored = None
+    disable_parallel_tool_use: Literal[False] | None = None
 
 
 class Thinking(Body):

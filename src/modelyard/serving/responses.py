@@ -125,7 +125,7 @@ class ResponsesBody(Sampled):
     service_tier: Ignored = None
     safety_identifier: Ignored = None
     prompt_cache_key: Ignored = None
-    parallel_tool_calls: Ignored = None
+    parallel_tool_calls: Literal[True] | None = None
     include: Unsupported = None
     background: Unsupported = None
     conversation: Unsupported = None
