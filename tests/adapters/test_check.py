@@ -150,14 +150,17 @@ def test_a_config_that_cannot_be_read_is_refused(
     [
         ({"peft_type": "IA3"}, "is of the kind IA3"),
         ({"layer_replication": [[0, 1]]}, "uses layer_replication"),
+        ({"modules_to_save": ["score"]}, "score: is named by modules_to_save, and the base has no"),
+        ({"modules_to_save": ["lm_head"]}, "lm_head: is named by modules_to_save"),
     ],
 )
 def test_an_adapter_of_another_kind_is_refused(
     own_adapter: Path, tiny_base: LocalBase, changes: dict[str, Any], message: str
 ) -> None:
     change_config(own_adapter, **changes)
-    with pytest.raises(AdapterMismatch, match=message) as caught:
+    with pytest.raises(AdapterMismatch) as caught:
         check_adapter_files(own_adapter, tiny_base)
+    assert any(message in str(problem) for problem in caught.value.diagnostics())
     assert "LoRA and DoRA" in str(caught.value.hint)
 
 

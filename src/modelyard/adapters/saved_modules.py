@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from modelyard.adapters.lora import LoraConfig
@@ -50,3 +51,10 @@ def compare_saved(
             yield Diagnostic(message=differs, where=name)
     for name in sorted((wanted or {}).keys() - found.keys()):
         yield Diagnostic(message="is absent, and modules_to_save names it", where=name)
+    if wanted is None:
+        return
+    for module in config.saved:
+        alone = replace(config, saved=(module,))
+        if not any(alone.saves(str(name).rpartition(".")[0]) for name in (*wanted, *found)):
+            message = "is named by modules_to_save, and the base has no weights of its own for it"
+            yield Diagnostic(message=message, where=module)
