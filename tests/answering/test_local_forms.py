@@ -128,6 +128,29 @@ def test_a_schema_that_no_answer_can_be_held_to(answerer: Answerer) -> None:
         answerer.answer(domains, make_request("Hi", generation=short))
 
 
+HUGE = {"type": "string", "pattern": "((((.{1,300}){1,300}){1,300}){1,300}){20,300}"}
+
+
+@pytest.mark.parametrize("is_shown", [False, True])
+def test_a_request_that_cannot_be_met_shuts_no_shared_model_out(
+    answerer: Answerer, is_shown: bool
+) -> None:
+    shown: list[str] = []
+    on_text = shown.append if is_shown else None
+    likely = Generation(temperature=1.0, seed=3)
+    for _ in range(4):
+        with pytest.raises(AnswerFailed, match="cannot be kept to: ") as refused:
+            answerer.answer(
+                local(),
+                make_request("Hi", json_schema=HUGE, generation=likely, organisation="acme"),
+                on_text=on_text,
+            )
+        assert "<state>" not in refused.value.message  # it would hold the answer so far
+    short = Generation(max_output_tokens=3)
+    answer = answerer.answer(local(), make_request("Hi", generation=short, organisation="zeta"))
+    assert [each.outcome for each in answer.attempts] == ["answered"]
+
+
 def test_a_tool_that_must_be_called_is_called(answerer: Answerer) -> None:
     shown: list[str] = []
     request = make_request("Who is 7?", tools=(FIND, SEND), tool_choice="required")

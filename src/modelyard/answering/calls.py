@@ -201,6 +201,7 @@ class Calls:
             )
             raise
         latency_s = time.perf_counter() - began
+        is_blameless = asked.answering.runs_here and _comes_of_request(result)
         if isinstance(result, CallFailure):
             result = self._explained(asked, result, timeout_s)
         cost = call_cost_usd(
@@ -211,7 +212,7 @@ class Calls:
         )
         asked.bill.end(cost)
         with suppress(ModelyardError):  # a disk that is full now takes no answer away
-            self._tell_breaker(asked, call, result)
+            self._tell_breaker(asked, call, result, is_blameless=is_blameless)
         attempt = _attempt(asked.name, result, waited_s, latency_s, cost)
         with self._lock:
             self.unfinished -= 1
@@ -244,12 +245,14 @@ class Calls:
             return replace(failure, kind="timeout", is_temporary=True)
         return failure
 
-    def _tell_breaker(self, asked: AskedModel, call: Call, result: Reply | CallFailure) -> None:
+    def _tell_breaker(
+        self, asked: AskedModel, call: Call, result: Reply | CallFailure, *, is_blameless: bool
+    ) -> None:
         place = self._breaker(asked.name)
         if not isinstance(result, CallFailure):
             breaker.record_success(self.project, place)
-        elif result.kind == "busy" and asked.answering.runs_here:
-            breaker.record_nothing(self.project, place)  # many ask: that is no fault of the model
+        elif is_blameless:
+            breaker.record_nothing(self.project, place)
         elif result.kind in _FAULTS or result.kind in _LASTING:
             breaker.record_failure(
                 self.project,
@@ -260,6 +263,18 @@ class Calls:
             )
         else:
             breaker.record_nothing(self.project, place)
+
+
+def _comes_of_request(result: Reply | CallFailure) -> bool:
+    """Whether a local model failed only because of what was asked, or because many ask.
+
+    Organisations share a base, so none may have it left alone for all by what it asks for: a form
+    that cannot be kept to, or an answer that is longer than its time.
+    """
+    if not isinstance(result, CallFailure):
+        return False
+    written = result.usage.output_tokens if result.usage is not None else 0
+    return result.kind in ("busy", "invalid") or (result.kind == "timeout" and written > 0)
 
 
 class _Listener:

@@ -137,6 +137,10 @@ def _wait(generation: Generation, until_s: float, on_text: OnText | None) -> Rep
         return _failure("cancelled", "nobody wants it any more", usage)
     if error is None:
         return _failure("timeout", "the answer took too long", usage)
+    from modelyard.inference.grammar import FormFailed
+
+    if isinstance(error, FormFailed):  # another model would say the same of it
+        return _failure("invalid", error.message, usage)
     return _failure("damaged" if is_damage(error) else "broken", error.message, usage)
 
 

@@ -30,6 +30,7 @@ in the package named here:
       DatabaseDamaged           core
       EncoderUnavailable        weights
       FineTuningUnavailable     training
+      FormFailed                inference
       GraphDamaged              encoders
       HostedJobFailed           training
       HubFailed                 hub

@@ -35,6 +35,10 @@ class UnsupportedForm(InvalidInput):
     """A schema or a grammar has something that no answer can be held to token by token."""
 
 
+class FormFailed(ModelyardError):
+    """A form turned out too large to hold an answer to, after the answer had begun."""
+
+
 class Grammars:
     """Grammars over the vocabularies of a few tokenizers; threads may share it."""
 
@@ -116,8 +120,12 @@ class GrammarConstraint:
 
     def _require_valid(self) -> None:
         if self._matcher.is_error():
-            reason = " ".join(self._matcher.get_error().split())[:200]
-            raise ModelyardError(f"the form of the answer cannot be kept to: {reason}")
+            said, _, _ = self._matcher.get_error().partition("<state>")  # then: the answer so far
+            reason = " ".join(said.split())[:200]
+            raise FormFailed(
+                f"the form of the answer cannot be kept to: {reason}",
+                hint="let its repetitions and patterns allow less",
+            )
 
 
 def _literal(text: str, tokenizer: ChatTokenizer) -> str:
