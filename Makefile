@@ -46,6 +46,8 @@ demo: $(ready)  ## Train, evaluate and use an adapter on this machine, set-up in
 #>
 #> Next commands
 #>   .venv/bin/models generate --adapter techcorp-demo "Who is the CFO of TechCorp?"
+#>   .venv/bin/models keys create --org techcorp    the key is shown once
+#>   .venv/bin/models serve                   OpenAI's API and a page to chat, on port 8091
 #>   .venv/bin/models init ~/my-project       a project of your own, outside this repository
 #>   .venv/bin/models prepare-data FILE.csv --out datasets/mine
 #>   .venv/bin/models fine-tune --dataset mine --adapter mine --promote
