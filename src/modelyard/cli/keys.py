@@ -11,7 +11,7 @@ from modelyard.cli.options import DryRun, Json
 from modelyard.cli.render import print_json, print_lines, print_note, print_table, print_text
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput
-from modelyard.core.layout import find_project
+from modelyard.core.layout import Project, find_project
 from modelyard.settings.units import DURATION, MONEY, Quantity
 
 if TYPE_CHECKING:
@@ -97,8 +97,10 @@ def create(
     from modelyard.access.keys import check_key, create_key
 
     project = find_project()
-    expires_s = _quantity(expires, DURATION, "--expires")
-    per_month_usd = _quantity(per_month, MONEY, "--per-month")
+    expires_s = _quantity(expires, DURATION, "--expires", example="90d")
+    if expires_s == 0:
+        raise InvalidInput("a key that has ended already is of no use", where="--expires")
+    per_month_usd = _quantity(per_month, MONEY, "--per-month", example="$20")
     wanted = check_key(
         organisation,
         name=name,
@@ -112,6 +114,7 @@ def create(
         return
     made = create_key(project, wanted)
     _show_made(made.key, made.token, None, as_json)
+    _note_without_adapters(project, organisation)
 
 
 def list_keys(
@@ -187,7 +190,7 @@ def rotate(
     from modelyard.access.keys import find_key, require_working, rotate_key
 
     project = find_project()
-    overlap_s = _quantity(overlap, DURATION, "--overlap") or 0.0
+    overlap_s = _quantity(overlap, DURATION, "--overlap", example="1d") or 0.0
     if dry_run:
         old = find_key(project, key_id)
         require_working(old)
@@ -219,6 +222,20 @@ def _show_made(key: ApiKey, token: str | None, replaces: str | None, as_json: bo
     print_note(f"key {key.id}, {_whose(key)}: it is shown this once")
 
 
+def _note_without_adapters(project: Project, organisation: str) -> None:
+    """Say so where nobody's adapter is of this organisation: its name may be misspelt."""
+    from modelyard.adapters.overview import summarize_adapters
+    from modelyard.core.errors import did_you_mean
+
+    owners = {each.org for each in summarize_adapters(project) if each.org is not None}
+    if organisation not in owners:
+        near = did_you_mean(organisation, sorted(owners))
+        print_note(
+            f"no adapter here is of {organisation}{near}: the key may use what `service` of the "
+            "integration config lets it"
+        )
+
+
 def _whose(key: ApiKey) -> str:
     until = f", until {key.expires_at}" if key.expires_at else ""
     return f"of {key.organisation} for {', '.join(key.scopes)}{until}"
@@ -241,7 +258,7 @@ def _limits(key: ApiKey) -> str:
     return ", ".join(limits)
 
 
-def _quantity(text: str | None, quantity: Quantity, where: str) -> float | None:
+def _quantity(text: str | None, quantity: Quantity, where: str, *, example: str) -> float | None:
     if text is None:
         return None
     value = quantity.parse(text)
@@ -249,6 +266,6 @@ def _quantity(text: str | None, quantity: Quantity, where: str) -> float | None:
         raise InvalidInput(
             f"{text!r} is not {quantity.name}",
             where=where,
-            hint=f"such as {quantity.examples[0]}",
+            hint=f"such as {example}",
         )
     return value

@@ -40,7 +40,7 @@ async def metrics(exchange: Exchange) -> Response:
 
 async def status(exchange: Exchange) -> Response:
     """Whether the service is ready, and what of the key's organisation is in memory and was
-    answered last; with the scope `admin`, of all organisations."""
+    answered last; with the scope `admin`, of all organisations, and how many requests there are."""
     service, caller = exchange.service, exchange.caller
     sees_all = caller.organisation is None or "admin" in caller.scopes
     figures = service.answerer.figures()
@@ -51,13 +51,14 @@ async def status(exchange: Exchange) -> Response:
         if sees_all or adapter.organisation == caller.organisation
     ]
     recent = service.observer.recent(None if sees_all else caller.organisation)
+    waiting = figures.waiting + service.answers.turns.waiting
     content: dict[str, Any] = {
         "object": "service",
         "is_ready": service.loaded.is_set(),
         "environment": service.environment,
         "organisation": caller.organisation,
-        "answers_running": figures.running,
-        "requests_waiting": figures.waiting + service.answers.turns.waiting,
+        "answers_running": figures.running if sees_all else None,
+        "requests_waiting": waiting if sees_all else None,
         "adapters": adapters,
         "recent_answers": [asdict(answer) for answer in recent],
     }

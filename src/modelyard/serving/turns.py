@@ -49,7 +49,7 @@ class Turns:
         if self._waiting >= self._most_waiting:
             raise Problem(
                 status=429,
-                message=f"{self._waiting:,} requests wait already, and no more may",
+                message="too many requests wait already: ask again",
                 code="queue_full",
                 retry_after_s=1,
             )

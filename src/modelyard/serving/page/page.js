@@ -133,14 +133,21 @@ async function refresh() {
     .filter((each) => each.output_tokens && each.latency_s > 0)
     .map((each) => each.output_tokens / each.latency_s);
   facts([
-    ["answers under way", status.answers_running],
-    ["requests waiting", status.requests_waiting],
+    ...counts(status),
     ["median latency", answers.length ? `${median(answers.map((each) => each.latency_s)).toFixed(2)} s` : "–"],
     ["median tokens/s", speeds.length ? median(speeds).toFixed(0) : "–"],
   ]);
   curve($("latency"), answers.map((each) => each.latency_s));
   curve($("speed"), speeds);
   bars($("memory"), status.adapters);
+}
+
+function counts(status) {
+  if (status.answers_running === null) return [];  // only a key with the scope admin is told
+  return [
+    ["answers under way", status.answers_running],
+    ["requests waiting", status.requests_waiting],
+  ];
 }
 
 function facts(pairs) {
