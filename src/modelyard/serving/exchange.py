@@ -311,11 +311,18 @@ async def _exchange(exchange: Exchange) -> Response:
         if not isinstance(response, EventStream):
             await exchange.record(response.status_code)
     except Exception as error:
-        problem = _explain(exchange, error)
-        body = problem.body(exchange.route.style)
-        response = JSONResponse(body, problem.status, dict(problem.headers))
-        await exchange.record(response.status_code)
+        response = _told(exchange, error)
+        try:
+            await exchange.record(response.status_code)
+        except Exception as unrecorded:  # such as a full disk: then nobody is told anything else
+            response = _told(exchange, unrecorded)
     return response
+
+
+def _told(exchange: Exchange, error: Exception) -> Response:
+    problem = _explain(exchange, error)
+    body = problem.body(exchange.route.style)
+    return JSONResponse(body, problem.status, dict(problem.headers))
 
 
 def _explain(exchange: Exchange, error: Exception) -> Problem:
