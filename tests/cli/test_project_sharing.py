@@ -307,3 +307,19 @@ def test_a_sharing_is_changed_and_everything_follows(place: Path) -> None:
     assert do(project, ANN, "project sharing group").code == 0
     again = do(project, ANN, "project sharing group")
     assert "follows already" in again.out
+
+
+def test_what_others_made_keeps_a_project_from_being_private(place: Path) -> None:
+    project = new_project(place, "left", Sharing.GROUP)
+    assert do(project, BEN, "feedback add --prompt Q --answer A --rating good").code == 0
+    dry = do(project, ANN, "project sharing private --dry-run")
+    assert "only root can give it to" in dry.out and dry.code == 0
+    told = do(project, ANN, "project sharing private")
+    mend = f"as root, run `chown -R {ANN.uid} {project.root}`"
+    assert told.code == 1 and mend in told.err, told
+    assert f"belongs to the user {BEN.uid}, not the user {ANN.uid}" in told.err
+    assert mend in do(project, ANN, "doctor").out.replace("\n", " ")
+    for path in (project.root, *project.root.rglob("*")):
+        os.chown(path, ANN.uid, GROUP, follow_symlinks=False)
+    assert do(project, ANN, "project sharing private").code == 0
+    assert do(project, ANN, "feedback add --prompt R --answer A --rating good").code == 0

@@ -137,6 +137,34 @@ def test_a_file_that_is_named_twice_is_checked_once(
     assert capsys.readouterr().err == "2 files checked: no problems\n"
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("GOOD", "'good'"),
+        ("Good.yaml", "'good'"),
+        ("gooood", "'good'"),
+        ("other-name", "'good', which has this alias"),
+        ("language_models/GOOD", "'language_models/good'"),
+    ],
+)
+def test_a_name_that_is_nearly_one_says_which(
+    validate: Models, project: Path, capsys: pytest.CaptureFixture[str], word: str, meant: str
+) -> None:
+    path = project / PLACE / "good.yaml"
+    path.write_text(path.read_text() + "aliases: [other-name]\n")
+    assert validate(word) == 2
+    assert f"there is no config '{word}' (did you mean {meant}?)" in capsys.readouterr().err
+
+
+def test_the_name_of_a_file_is_taken_for_that_of_its_config(
+    validate: Models, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project / PLACE
+    (folder / "good.yaml").rename(folder / "good_config.yaml")
+    assert validate("language_models/good_config", "good_config", "good") == 0
+    assert capsys.readouterr().err == "1 file checked: no problems\n"
+
+
 def test_a_name_that_is_nothing_is_wrong_usage(
     validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,6 +97,43 @@ def test_an_endpoint_that_leads_nowhere_is_refused(
     assert finding.code == code
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "base"),
+    [
+        ("https://h/v1/chat/completions", "https://h/v1"),
+        ("https://h/v1/models/", "https://h/v1"),
+        ("https://h/v1/embeddings", "https://h/v1"),
+        ("https://h/api/chat", "https://h/v1"),
+        ("https://h.azure.com/models", None),
+        ("https://h/messages/v1", None),
+    ],
+)
+def test_the_url_of_one_call_is_no_endpoint(
+    project: Project, monkeypatch: pytest.MonkeyPatch, endpoint: str, base: str | None
+) -> None:
+    found = check(project, endpoint=endpoint).findings
+    assert [finding.hint for finding in found] == ([f"write the base URL, {base}"] if base else [])
+    monkeypatch.setenv("LLM_URL", endpoint)
+    assert ("not set" in next(secret_lines(check(project, endpoint="env:LLM_URL")))) is bool(base)
+
+
+@pytest.mark.parametrize(
+    ("text", "unseen"),
+    [
+        ('"llama3 "', "a space at its end"),
+        ('" llama3"', "a space at its beginning"),
+        (r'"lla\x07ma"', "U+0007"),
+        (r'"lla\u202ema"', "U+202E, right-to-left override"),
+        (r'"lla\u200bma"', "U+200B, zero width space"),
+        (r'"lla\u00ADma"', "U+00AD, soft hyphen"),
+    ],
+)
+def test_what_nobody_sees_is_no_part_of_a_model(project: Project, text: str, unseen: str) -> None:
+    [finding] = check(project, model=text).findings
+    assert finding.code == "wrong-form"
+    assert unseen in (finding.hint or "")
+
+
 @pytest.mark.parametrize("host", ["h:65535", "[::1]:8000", "localhost", "10.0.0.1:1"])
 def test_other_hosts_and_ports_are_taken(project: Project, host: str) -> None:
     assert check(project, endpoint=f"https://{host}/v1").findings == ()
@@ -181,12 +218,21 @@ def test_an_environment_without_a_url_is_said_and_not_repeated(
         ("/run/secrets/llm", "file:/run/secrets/llm"),
         ("'@/run/secrets/llm'", "file:/run/secrets/llm"),
         ("$(cat /run/secrets/llm)", "file:/run/secrets/llm"),
+        ("'{{ lookup(env,MY_KEY) }}'", "env:MY_KEY"),
+        ("""\"{{ lookup('env', 'MY_KEY') | default('') }}\"""", "env:MY_KEY"),
+        ("""\"{{ lookup('file', '/run/secrets/llm') }}\"""", "env:MY_KEY"),
+        ("""\"{{ env_var('MY_KEY') }}\"""", "env:MY_KEY"),
+        ("{env: MY_KEY}", "env:MY_KEY"),
+        ("{valueFrom: {secretKeyRef: {name: llm, key: api-key}}}", "env:MY_KEY"),
+        ("{from_env: MY_KEY}", "env:MY_KEY"),
+        ("{file: /run/secrets/llm}", "file:/run/secrets/llm"),
         ("ENC[AES256_GCM,data:Tr7oa9x8Kq2LmZpR4vBn,iv:1A=,tag:g=,type:str]", "env:MY_KEY"),
     ],
 )
 def test_another_programs_reference_is_no_secret(project: Project, key: str, wanted: str) -> None:
     [finding] = check(project, key=key).findings
-    assert (finding.code, finding.hint) == ("wrong-form", f"write {wanted}")
+    assert finding.code in ("wrong-form", "wrong-type")
+    assert finding.hint == f"write {wanted}"
 
 
 def test_a_placeholder_is_shown_whole(project: Project) -> None:

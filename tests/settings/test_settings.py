@@ -23,6 +23,26 @@ class Lora:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a step costs."""
+
+    name: str
+    """Its name."""
+    how: Literal["flat", "tiered"]
+    """How it is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Steps with prices."""
+
+    steps: Annotated[int, Range(1, 9)]
+    """How many."""
+    prices: tuple[Price, ...] = ()
+    """Their prices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """All settings of a run."""
 
@@ -186,6 +206,17 @@ def test_the_valid_part_leaves_out_what_is_wrong_and_says_so() -> None:
         """Its words."""
 
     built, doubtful = build_valid_part(Run, {"steps": 5, "words": ["a", 7], "wrods": 1})
-    assert built == Run(steps=5)
+    assert built == [Run(steps=5)]
     assert doubtful == {("words", 1), ("wrods",), ("words",)}
-    assert build_valid_part(Run, {"steps": "x"})[0] is None
+    assert build_valid_part(Run, 5)[0] == []  # type: ignore[arg-type]
+
+
+def test_what_is_missing_is_filled_in_from_one_extreme_to_the_other() -> None:
+    values = {"steps": "x", "prices": [{"name": "a"}]}
+    built, doubtful = build_valid_part(Plan, values)
+    assert [(run.steps, run.prices[0].how) for run in built] == [
+        *((1, "flat"), (9, "flat"), (1, "tiered"), (9, "tiered"))
+    ]
+    assert {run.prices[0].name for run in built} == {"a"}
+    assert doubtful == {("steps",), ("prices", 0, "how")}
+    assert values == {"steps": "x", "prices": [{"name": "a"}]}

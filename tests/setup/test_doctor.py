@@ -34,6 +34,16 @@ def test_a_card_that_cannot_be_read_is_a_finding(project: Project) -> None:
     assert "models base list" in fixes(diagnosis)["base model cards that can be read"]
 
 
+def test_a_sharing_that_cannot_be_read_is_a_finding_beside_the_others(project: Project) -> None:
+    project.local_state.mkdir(exist_ok=True)
+    project.project_file.write_text("nonsense: [")
+    diagnosis = diagnose(Silent())
+    assert diagnosis.sharing is None
+    fix = fixes(diagnosis)["the line that says with whom the project is shared"]
+    assert fix.startswith(".models/project.yaml:1: ") and "`sharing: MODE`" in fix
+    assert [base.name for base in diagnosis.bases] == ["tiny"]
+
+
 def test_outside_a_project_it_still_looks_at_machine_versions_and_caches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -84,4 +84,8 @@ def print_sharing(change: SharingChange) -> None:
         if len(shown) > _SHOWN:
             print_text(f"and {len(shown) - _SHOWN:,} more (--json lists them)")
     if change.left and change.dry_run:
-        print_text("What is left belongs to others, who have to run the same command.")
+        foreign = {each.wanted_owner for each in change.left if each.wanted_owner != each.owner}
+        how = "who have to run the same command"
+        if foreign:
+            how = f"and only root can give it to {foreign.pop()}"
+        print_text(f"What is left belongs to others, {how}.")

@@ -240,8 +240,9 @@ _SHORTEST_BEGINNING = 3
 
 @lru_cache(maxsize=1024)  # one misspelt word occurs in every environment and many configs
 def _nearest(word: str, known: tuple[str, ...]) -> str | None:
-    if close := get_close_matches(word, known, n=1, cutoff=0.6):
-        return close[0]
+    in_lowercase = {name.lower(): name for name in reversed(known)}
+    if close := get_close_matches(word.lower(), list(in_lowercase), n=1, cutoff=0.6):
+        return in_lowercase[close[0]]
     begun = word.lower() if len(word) >= _SHORTEST_BEGINNING else ""
     longer = (name for name in known if begun and name.lower().startswith(begun))
     return min(longer, key=len, default=None)

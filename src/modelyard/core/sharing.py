@@ -17,6 +17,7 @@ import grp
 import os
 import pwd
 import re
+import shlex
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -97,8 +98,16 @@ class Shared:
     """The project."""
     sharing: Sharing
     """With whom it is shared."""
+    owner: int
+    """The number of its owner, who is that of its folder."""
     group: int
     """The number of its group, which is that of its folder."""
+
+    @classmethod
+    def of(cls, project: Project, sharing: Sharing) -> Shared:
+        """A project whose folder is there."""
+        status = project.root.stat()
+        return cls(project, sharing, status.st_uid, status.st_gid)
 
     def mode(self, place: Path, status: os.stat_result) -> int:
         """The mode that what has this status is to have at `place`."""
@@ -108,6 +117,20 @@ class Shared:
     def fits_group(self, status: os.stat_result) -> bool:
         """Whether its group is the project's, as far as that matters."""
         return self.sharing is Sharing.PRIVATE or status.st_gid == self.group
+
+    def fits_owner(self, status: os.stat_result) -> bool:
+        """Whether its owner is the project's, which only root can change, as far as that matters:
+        in a private project, the files of others are their own alone."""
+        return self.sharing is not Sharing.PRIVATE or self.owner in (0, status.st_uid)
+
+    @property
+    def giving_back(self) -> str:
+        """How all files become those of the project's owner; only root can do that."""
+        try:
+            owner = pwd.getpwuid(self.owner).pw_name
+        except KeyError:
+            owner = str(self.owner)
+        return f"as root, run `chown -R {owner} {shlex.quote(str(self.project.root))}`"
 
     def follow(self, path: Path, place: Path | None = None) -> None:
         """Give what this process made at `path` the group and the mode that it has at `place`."""
@@ -159,7 +182,7 @@ def shared_at(path: Path) -> Shared | None:
     if root is None or not root.is_dir():
         return None
     project = Project(root)
-    return Shared(project, load_sharing(project), root.stat().st_gid)
+    return Shared.of(project, load_sharing(project))
 
 
 def _is_project(folder: str) -> bool:
@@ -193,6 +216,11 @@ def _hint_in_project(shared: Shared, seen: list[tuple[Path, os.stat_result]]) ->
     for place, status in seen:
         if place != shared.project.root and shared.project.root not in place.parents:
             continue
+        if not shared.fits_owner(status):
+            return (
+                f"{shared.project.show(place)} belongs to {user_name(status.st_uid)}, and the "
+                f"project is private to {user_name(shared.owner)}: {shared.giving_back}"
+            )
         lacking = shared.mode(place, status) & ~status.st_mode & 0o777
         if lacking or not shared.fits_group(status):
             return (

@@ -12,6 +12,12 @@ from modelyard.secrets.detection import mask_secrets
 
 _URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#]*)?")
 
+_OF_A_CALL = re.compile(
+    r"(.*?)/(?:chat/completions|completions|embeddings|responses|messages|(?<=/v1/)models)/*"
+)
+_OF_OLLAMA = re.compile(r"(https?://[^/]*)/api/(?:chat|generate|embed|embeddings|tags)/*")
+"""Ollama's own API, which is not that of OpenAI."""
+
 
 class NoUsableKey(InvalidInput):
     """A key that a config refers to is not there, or is no key; the error never repeats it."""
@@ -37,7 +43,20 @@ def read_endpoint(written: str) -> str:
             where=written,
             hint="set it to a URL such as https://api.example.com/v1",
         )
+    if base := base_url_meant(url):
+        raise NoUsableEndpoint(
+            f"the endpoint is the URL of one call, {url}", where=written, hint=f"set it to {base}"
+        )
     return url
+
+
+def base_url_meant(url: str) -> str | None:
+    """The base URL where a URL is that of one call, to which each call would append its own end;
+    None where it is none of these."""
+    if own := _OF_OLLAMA.fullmatch(url):
+        return f"{own[1]}/v1"
+    found = _OF_A_CALL.fullmatch(url)
+    return found[1] if found else None
 
 
 def read_key(reference: str, project: Project, *, of: str) -> str:

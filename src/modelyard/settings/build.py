@@ -7,10 +7,11 @@ from typing import Any, TypeVar, cast
 
 from modelyard.core.errors import Diagnostic, KeyPath
 from modelyard.settings.converters import Diagnostics, Where, class_converter, field_converters
+from modelyard.settings.stand_ins import fill_in
 
 T = TypeVar("T")
 
-_MOST_PASSES = 5
+_MOST_PASSES = 8
 """A mapping is checked again once the wrong values in it are left out, up to this many times."""
 _LEFT_OUT = object()
 
@@ -67,24 +68,35 @@ def rebuild_settings(
 
 def build_valid_part(
     settings: type[T], values: Mapping[str, Any], doubtful: Iterable[KeyPath] = ()
-) -> tuple[T | None, frozenset[KeyPath]]:
-    """Build `settings` of the values that are valid; also returns the paths that were left out.
+) -> tuple[list[T], frozenset[KeyPath]]:
+    """Build `settings` of the values that are valid; also returns the paths that are in doubt.
 
-    `doubtful` is left out as well. The settings are None when something required is not valid.
+    What is not valid is left out, as `doubtful` is. Where something required is missing then, there
+    are several settings, with other values in its place: what follows from it differs among them.
+    There are none where even so nothing can be built.
     """
     doubts = set(doubtful)
     kept = _without(values, doubts)
+    missing: list[KeyPath] = []
     for _ in range(_MOST_PASSES):
         found = Diagnostics(lambda _: None, settings=settings)
-        built = class_converter(cast(Any, settings))(kept, (), found)
+        built = class_converter(cast(Any, settings))(
+            next(fill_in(settings, kept, missing)), (), found
+        )
         if not found.problems:
-            return cast(T, built), frozenset(doubts)
-        if any(problem.code == "missing" for problem in found.problems):
-            break
-        wrong = {problem.path for problem in found.problems}
-        doubts |= wrong.union(found.meant)
+            if not missing:
+                return [cast(T, built)], frozenset(doubts)
+            filled = (
+                build_settings(settings, values, lambda _: None)[0]
+                for values in fill_in(settings, kept, missing)
+            )
+            return [each for each in filled if each is not None], frozenset(doubts)
+        lacking = [problem.path for problem in found.problems if problem.code == "missing"]
+        wrong = {problem.path for problem in found.problems if problem.code != "missing"}
+        missing += lacking
+        doubts |= wrong.union(found.meant, lacking)
         kept = _without(kept, wrong)
-    return None, frozenset(doubts)
+    return [], frozenset(doubts)
 
 
 def _without(value: Any, paths: Collection[KeyPath], path: KeyPath = ()) -> Any:

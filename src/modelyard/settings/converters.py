@@ -29,6 +29,7 @@ from modelyard.settings.marks import (
     unwrap,
 )
 from modelyard.settings.units import Quantity
+from modelyard.settings.yaml_scalars import find_unseen
 
 _LARGEST_FLOAT = sys.float_info.max
 _MOST_COUNTED = 1e15
@@ -288,24 +289,21 @@ def _pattern_converter(pattern: Pattern) -> Converter:
         if isinstance(value, str) and matches(value):
             return value
         code = "wrong-form" if isinstance(value, str) else "wrong-type"
-        if isinstance(value, str) and (pattern.hidden or pattern.written_out):
-            from modelyard.settings.placeholders import find_placeholder, wanted_secret
+        if isinstance(value, str) and pattern.written_out:
+            from modelyard.settings.placeholders import find_placeholder
 
-            if pattern.hidden:
-                instead = wanted_secret(value)
-                return found.add(
-                    path,
-                    f"'{dotted(path)}' must be {wanted}",
-                    code,
-                    hint=f"write {instead}" if instead else None,
-                )
             if placeholder := find_placeholder(value):
                 return found.placeholder(path, placeholder, pattern)
         if pattern.hidden:
-            return found.add(path, f"'{dotted(path)}' must be {wanted}", code)
+            from modelyard.settings.placeholders import wanted_secret_of
+
+            instead = wanted_secret_of(value)
+            hint = f"write {instead}" if instead else None
+            return found.add(path, f"'{dotted(path)}' must be {wanted}", code, hint=hint)
         if not isinstance(value, str):
             return found.not_text(path, wanted, value)
-        return found.wrong(path, wanted, value, code)
+        unseen = find_unseen(value)
+        return found.wrong(path, wanted, value, code, hint=unseen and f"it has {unseen}")
 
     return convert
 

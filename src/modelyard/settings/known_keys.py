@@ -107,7 +107,8 @@ def _found(keys: Sequence[KeyPath], above: Sequence[str | int], last: str) -> li
     if found := [key for key in keys if key[-1] in alike]:
         return found
     path = (*above, last)
-    whole = {_shown(key): key for key in keys if key != path[: len(key)]}
+    apart = (key for key in keys if key != path[: len(key)] and key not in beside)
+    whole = {_shown(key): key for key in apart}
     return [whole[key] for key in get_close_matches(dotted(path), list(whole), 1, _ALIKE)]
 
 

@@ -7,6 +7,8 @@ in their overlays. Only a secret and an endpoint may be named instead, `env:NAME
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 # In what Python and ECMA 262 have in common: the JSON Schemas have it too.
@@ -30,7 +32,9 @@ _LOWER_NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*_(?:key|token|secret)")
 _EXAMPLE_NAME = re.compile(r"YOUR[-_ ].*|CHANGE[-_]?ME|REPLACE[-_]?ME|INSERT[-_].*")
 _NAMED = re.compile(
     rf"\$\{{\s*(?:env[.:])?({_VARIABLE})(?:\s*[:?+-][^}}]*|\s*)\}}|\$\(?({_VARIABLE})\)?"
-    rf"|\$?\{{\{{\s*(?:(?:\w+\.)*|(?:\w+\s+)?['\"]?)({_VARIABLE})[^}}:]*\}}\}}"
+    rf"|\$?\{{\{{[\s-]*(?:env\w*|getenv|lookup\(\s*['\"]?env['\"]?\s*,)[\s(]*['\"]?({_VARIABLE})['\"]?"
+    r"\s*\)[^}]*\}\}"
+    rf"|\$?\{{\{{\s*(?!\w+\()(?:(?:\w+\.)*|(?:\w+\s+)?['\"]?)({_VARIABLE})[^}}:]*\}}\}}"
     rf"|\{{(?:env[.:])?({_VARIABLE})\}}|\$env:({_VARIABLE})|%({_VARIABLE})%|<({_VARIABLE})>"
     rf"|(?:os\.environ|process\.env|ENV)[/.\[]['\"]?({_VARIABLE})['\"]?\]?"
     rf"|(?:os\.environ\.get|(?:\w+\.)?getenv)\(\s*['\"]?({_VARIABLE})['\"]?[^)]*\)"
@@ -83,7 +87,25 @@ def wanted_secret(text: str) -> str | None:
         return f"env:{next(filter(None, named.groups()))}"
     if found := _IN_A_FILE.fullmatch(text):
         return f"file:{found[1] or found[2]}"
-    return "env:MY_KEY" if text.startswith("<") else None
+    return "env:MY_KEY" if text.startswith(("<", "{{", "${", "$(")) else None
+
+
+def wanted_secret_of(value: Any) -> str | None:
+    """The same for any value: other programs write `{env: NAME}` or `{secretKeyRef: {...}}`."""
+    if isinstance(value, str):
+        return wanted_secret(value)
+    if not isinstance(value, Mapping) or not value:
+        return None
+    for key, named in value.items():
+        if isinstance(named, Mapping):
+            return wanted_secret_of(named)
+        if not isinstance(named, str):
+            continue
+        if "env" in str(key).lower() and re.fullmatch(_VARIABLE, named):
+            return f"env:{named}"
+        if key in ("file", "path") and _IN_A_FILE.fullmatch(named):
+            return f"file:{named}"
+    return "env:MY_KEY"
 
 
 def is_kept_elsewhere(text: str) -> bool:

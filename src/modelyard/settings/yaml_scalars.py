@@ -91,6 +91,20 @@ def find_invisible(text: str) -> str | None:
     return None
 
 
+def find_unseen(text: str) -> str | None:
+    """What a text has that nobody sees: a space at an end, or a character that steers the terminal
+    or the direction of writing; None without one."""
+    import unicodedata  # only where something is wrong
+
+    for letter in text:
+        if letter != "\n" and unicodedata.category(letter) in ("Cc", "Cf"):
+            name = unicodedata.name(letter, "a control character").lower()
+            return f"the character U+{ord(letter):04X}, {name}"
+    if text == text.strip():
+        return None
+    return "a space at its end" if text == text.lstrip() else "a space at its beginning"
+
+
 def is_plain_text(text: str) -> bool:
     """Whether `text`, written without quotes, is read back as that text."""
     if not text.isascii() and find_invisible(text):

@@ -171,20 +171,15 @@ def diagnose(progress: Progress) -> Diagnosis:
     file_systems: tuple[FileSystem, ...] = ()
     try:
         project = find_project()
+    except ModelyardError:
+        needed_for = "base, fine-tune, evaluate and generate"
+        missing.append(Missing(what="a project", needed_for=needed_for, fix="models init DIR"))
+    if project is not None:
         file_systems = probe_project(project)
         missing += [lacking for found in file_systems for lacking in _what_lacks(found)]
-        sharing = _inspect_sharing(project)
-        missing += _missing_modes(sharing)
+        sharing, unshared = _inspect_sharing(project)
         bases, missing_bases = _inspect_bases(project, progress)
-        missing += missing_bases
-    except ModelyardError as error:
-        missing.append(
-            Missing(
-                what="a project" if project is None else "base model cards that can be read",
-                needed_for="base, fine-tune, evaluate and generate",
-                fix="models init DIR" if project is None else f"{error}: see `models base list`",
-            )
-        )
+        missing += [*unshared, *missing_bases]
     return Diagnosis(
         machine=machine,
         processor=cpu_name(),
@@ -237,7 +232,16 @@ def _missing_packages(machine: Machine, versions: dict[str, str | None]) -> list
 
 def _inspect_bases(project: Project, progress: Progress) -> tuple[list[BaseState], list[Missing]]:
     bases, missing = [], []
-    for name, card in load_catalogue(project).items():
+    try:
+        catalogue = load_catalogue(project)
+    except ModelyardError as error:
+        unread = Missing(
+            what="base model cards that can be read",
+            needed_for="base, fine-tune, evaluate and generate",
+            fix=f"{error}: see `models base list`",
+        )
+        return [], [unread]
+    for name, card in catalogue.items():
         state, size_bytes, fix = "not available locally", None, f"models base pull {name}"
         try:
             if local := locate_base(project, name, progress=progress):
@@ -266,17 +270,26 @@ def _what_lacks(file_system: FileSystem) -> list[Missing]:
     ]
 
 
-def _inspect_sharing(project: Project) -> SharingState:
-    with disk_errors(project.project_file):
-        shared = Shared(project, load_sharing(project), project.root.stat().st_gid)
-    return SharingState(
+def _inspect_sharing(project: Project) -> tuple[SharingState | None, list[Missing]]:
+    try:
+        with disk_errors(project.project_file):
+            shared = Shared.of(project, load_sharing(project))
+    except ModelyardError as error:
+        unknown = Missing(
+            what="the line that says with whom the project is shared",
+            needed_for="every command that makes files in the project",
+            fix=f"{error}: {error.hint}" if error.hint else str(error),
+        )
+        return None, [unknown]
+    state = SharingState(
         sharing=shared.sharing,
         group=group_name(shared.group),
         misfits=tuple(list_concerns(shared)),
     )
+    return state, _missing_modes(state, shared)
 
 
-def _missing_modes(state: SharingState) -> list[Missing]:
+def _missing_modes(state: SharingState, shared: Shared) -> list[Missing]:
     """The misfits as what is missing: one entry for those locked out, one for what is too open."""
     command = f"models project sharing {state.sharing}"
     found = []
@@ -287,14 +300,14 @@ def _missing_modes(state: SharingState) -> list[Missing]:
         some = [each for each in state.misfits if each.locks_out is locks_out]
         if not some:
             continue
-        first, owners = some[0], ", ".join(sorted({each.owner for each in some}))
+        owners = ", ".join(sorted({each.owner for each in some}))
         what = counted(len(some), "file or folder", "files and folders")
+        is_foreign = any(each.owner != each.wanted_owner for each in some)
         found.append(
             Missing(
-                what=f"the right mode or group of {what}, such as {first.path} "
-                f"({first.mode} {first.group}, not {first.wanted_mode} {first.wanted_group})",
+                what=f"the right mode, group or owner of {what}: {some[0]}",
                 needed_for=needed_for,
-                fix=f"{command}, run as {owners}",
+                fix=shared.giving_back if is_foreign else f"{command}, run as {owners}",
             )
         )
     return found

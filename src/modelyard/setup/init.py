@@ -94,7 +94,7 @@ def _write_project_file(project: Project, sharing: Sharing) -> None:
     missing = [each for each in (project.root, project.local_state) if not each.exists()]
     make_folder(project.root)
     write_atomic(project.project_file, project_file_text(sharing))
-    shared = Shared(project, sharing, project.root.stat().st_gid)
+    shared = Shared.of(project, sharing)
     for made in (*missing, project.project_file):
         shared.follow(made)
 

@@ -35,6 +35,8 @@ class Misfit:
     """It, from the project's root."""
     owner: str
     """Whose it is; only they may change its mode."""
+    wanted_owner: str
+    """Whose it should be, which only root can change: the project's owner, where it is private."""
     mode: str
     """Its mode in octal, such as `0644`."""
     wanted_mode: str
@@ -45,6 +47,14 @@ class Misfit:
     """The group that the sharing gives it."""
     locks_out: bool
     """Whether somebody cannot use it who should; else somebody can who should not."""
+
+    def __str__(self) -> str:
+        if self.owner != self.wanted_owner:
+            return f"{self.path} belongs to {self.owner}, not {self.wanted_owner}"
+        return (
+            f"{self.path} has mode {self.mode} and group {self.group}, not {self.wanted_mode} and "
+            f"{self.wanted_group}"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,14 +80,19 @@ class SharingChange:
         """Raise NoAccess where something was left."""
         if not self.left or self.dry_run:
             return
-        first, owners = self.left[0], sorted({each.owner for each in self.left})
+        owners = sorted({each.owner for each in self.left})
         what = counted(len(self.left), "file or folder does", "files and folders do")
+        foreign = next((each for each in self.left if each.owner != each.wanted_owner), None)
+        hint = f"run `models project sharing {self.sharing}` as {', '.join(owners)}"
+        if foreign is not None:
+            shared = Shared.of(Project(Path(self.project)), Sharing(self.sharing))
+            hint = f"{shared.giving_back}, then this command as {foreign.wanted_owner}"
+        elif self.sharing != Sharing.PRIVATE:
+            hint += f", who must be in the group {self.group}"
         raise NoAccess(
-            f"{what} not follow the sharing yet: {first.path} has mode {first.mode} and group "
-            f"{first.group}, not {first.wanted_mode} and {first.wanted_group}",
+            f"{what} not follow the sharing yet: {foreign or self.left[0]}",
             where=self.project,
-            hint=f"run `models project sharing {self.sharing}` as {', '.join(owners)}, who must be "
-            f"in the group {self.group}",
+            hint=hint,
         )
 
 
@@ -91,12 +106,12 @@ def share_project(project: Project, sharing: Sharing, *, dry_run: bool = False) 
         before = load_sharing(project)
     except InvalidInput:
         before = None
-    shared = Shared(project, sharing, project.root.stat().st_gid)
+    shared = Shared.of(project, sharing)
     if not dry_run and (before is not sharing or not project.project_file.exists()):
         write_atomic(project.project_file, project_file_text(sharing))
     found = list(list_misfits(shared))
     if dry_run:
-        own = {each for each in found if _may_change(project.root / each.path)}
+        own = {each for each in found if _may_change(each, project)}
         left = [each for each in found if each not in own]
     else:
         for each in found:
@@ -127,16 +142,19 @@ def list_misfits(shared: Shared) -> Iterator[Misfit]:
         except OSError:  # it is gone, or a broken link
             continue
         mode, wanted = stat.S_IMODE(status.st_mode), shared.mode(place, status)
-        if mode != wanted or not shared.fits_group(status):
+        fits = shared.fits_group(status) and shared.fits_owner(status)
+        if mode != wanted or not fits:
+            owner = user_name(status.st_uid)
             group = group_name(status.st_gid)
             yield Misfit(
                 path=shared.project.show(place),
-                owner=user_name(status.st_uid),
+                owner=owner,
+                wanted_owner=owner if shared.fits_owner(status) else user_name(shared.owner),
                 mode=f"{mode:04o}",
                 wanted_mode=f"{wanted:04o}",
                 group=group,
                 wanted_group=group_name(shared.group) if not shared.fits_group(status) else group,
-                locks_out=bool(wanted & ~mode) or not shared.fits_group(status),
+                locks_out=bool(wanted & ~mode) or not fits,
             )
 
 
@@ -167,5 +185,7 @@ def _places(project: Project) -> Iterator[Path]:
                     yield place
 
 
-def _may_change(place: Path) -> bool:
-    return os.geteuid() in (0, place.stat().st_uid)
+def _may_change(misfit: Misfit, project: Project) -> bool:
+    if misfit.owner != misfit.wanted_owner:
+        return False
+    return os.geteuid() in (0, (project.root / misfit.path).stat().st_uid)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.configs.checking.found import SecretPlace, Verdict
-from modelyard.configs.checking.meaning import load_check, warning
+from modelyard.configs.checking.meaning import Check, load_check, warning
 from modelyard.configs.checking.meaning.references import check_references
 from modelyard.configs.checking.report import CheckReport, SecretUse
 from modelyard.configs.checking.view import ConfigSet, EnvironmentView
@@ -387,15 +387,12 @@ def _check_meaning(
         environment = view.environment
         settings = shaped.settings.get(environment)
         doubtful = () if settings is not None else shaped.doubtful.get(environment, ())
-        settings = settings if settings is not None else shaped.partly.get(environment)
-        if settings is None:
+        variants = shaped.partly.get(environment, ()) if settings is None else (settings,)
+        if not variants:
             continue
         checked += 1
         where = None
-        for finding in (
-            *check_references(settings, view),
-            *check(settings, document.name, view),
-        ):
+        for finding in _found_in_all(variants, document.name, check, view):
             if _is_doubtful(finding, doubtful):
                 continue
             where = where or written_where(document, environment)
@@ -404,6 +401,20 @@ def _check_meaning(
     for finding, environments in found.items():
         only = f" (in {' and '.join(environments)})" if len(environments) < checked else ""
         yield replace(finding, message=f"{finding.message}{only}")
+
+
+def _found_in_all(
+    variants: Sequence[Any], name: str, check: Check, view: EnvironmentView
+) -> list[Diagnostic]:
+    """What is found in each of several settings: nothing then follows from how they differ."""
+    first, *others = variants
+    found = [*check_references(first, view), *check(first, name, view)]
+    for other in others:
+        if not found:
+            break
+        again = {*check_references(other, view), *check(other, name, view)}
+        found = [finding for finding in found if finding in again]
+    return found
 
 
 def _is_doubtful(finding: Diagnostic, doubtful: Iterable[KeyPath]) -> bool:

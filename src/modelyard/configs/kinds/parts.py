@@ -11,32 +11,41 @@ from modelyard.settings.units import TOKENS
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 
+_STEERING = r"\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069"
+"""Characters that steer a terminal or the direction of writing: text shows as another one."""
+_UNSEEN = rf"{_STEERING}\u00ad\u200b-\u200f\u2060-\u2064\ufeff"
+"""These, and those that nobody sees."""
+_WORDS = rf"[^\s{_UNSEEN}](?:[^\n{_UNSEEN}]*[^\s{_UNSEEN}])?"
+"""One line as a program takes it: all of it is seen, and no space begins or ends it."""
+
 Name = Annotated[str, Pattern("a name", NAME_PATTERN, ("code_analysis",))]
 Secret = Annotated[
     str,
     Pattern(
         "a reference to a secret",
-        r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*",
+        rf"env:[A-Za-z_][A-Za-z0-9_]*|file:{_WORDS}",
         ("env:OPENAI_API_KEY", "file:/run/secrets/openai"),
         hidden=True,
     ),
 ]
 _PORT = r"[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5]"
-_HOST = r"(?:[^\s/@?#:]+|\[[0-9A-Fa-f:.]+\])"
+_HOST = rf"(?:[^\s/@?#:{_UNSEEN}]+|\[[0-9A-Fa-f:.]+\])"
 Endpoint = Annotated[
     str,
     Pattern(
         "a URL",
-        rf"env:[A-Za-z_][A-Za-z0-9_]*|{NO_PLACEHOLDER}https?://{_HOST}(:(?:{_PORT}))?(/[^\s?#]*)?",
+        rf"env:[A-Za-z_][A-Za-z0-9_]*|{NO_PLACEHOLDER}https?://{_HOST}(:(?:{_PORT}))?(/[^\s?#{_UNSEEN}]*)?",
         ("https://api.example.com/v1",),
         written_out=True,
         from_environment=True,
     ),
 ]
 """A URL, or `env:NAME` for the variable that holds it."""
-OneLine = Annotated[str, Pattern("a line of text", r"[^\n]*\S[^\n]*")]
+OneLine = Annotated[
+    str, Pattern("a line of text", rf"[^\n{_STEERING}]*[^\s{_STEERING}][^\n{_STEERING}]*")
+]
 WrittenOut = Annotated[
-    str, Pattern("a line of text", rf"{NO_PLACEHOLDER}[^\n]*\S[^\n]*", written_out=True)
+    str, Pattern("a line of text", rf"{NO_PLACEHOLDER}{_WORDS}", written_out=True)
 ]
 """A line of text that goes to another program as it stands, such as a model's name."""
 

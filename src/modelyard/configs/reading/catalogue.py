@@ -249,6 +249,8 @@ class ConfigCatalogue:
             namesakes = self.paths_named(named_kind, name or named_kind)
             if not namesakes and is_config_name(name):
                 namesakes = self.paths_named(named_kind, Path(name).stem)
+            if not namesakes:
+                namesakes = [path for path in self.paths(named_kind) if path.stem == name]
             if len(namesakes) > 1:
                 raise self._ambiguous(word, namesakes)
             if namesakes:
@@ -261,13 +263,24 @@ class ConfigCatalogue:
             return fitting[0]
         if fitting and "/" not in word:
             raise self._ambiguous(word, fitting)
-        known = sorted(self.project.show(path) for path in self.paths(kind))
-        if kind and "/" not in word:
-            known += self.names_given(kind)
         raise InvalidInput(
-            f"there is no config {word!r}{did_you_mean(word, known)}",
+            f"there is no config {word!r}{self._config_meant(word, kinds)}",
             hint="name a file, or KIND/NAME such as language_models/gpt4",
         )
+
+    def _config_meant(self, word: str, kinds: Sequence[str]) -> str:
+        """The config that is nearest to a word that is none, as an error suggests it."""
+        if (model := self.name_model(word)) != word and "language_models" in kinds:
+            return f" (did you mean '{model}', which has this alias?)"
+        names = [(kind, name) for kind in kinds for name in self.names_given(kind)]
+        if "/" not in word:
+            wanted = config_name(Path(word)) if is_config_name(word) else word
+            if near := did_you_mean(wanted, [name for _, name in names]):
+                return near
+        elif near := did_you_mean(word, ["/".join(pair) for pair in names]):
+            return near
+        files = (path for kind in kinds for path in self.paths(kind))
+        return did_you_mean(word, sorted(map(self.project.show, files)))
 
     def name_meant(self, word: str, kind: str) -> str:
         """The name of the config of a kind that a person means by any of the forms of `locate`.
@@ -277,7 +290,9 @@ class ConfigCatalogue:
         Raises InvalidInput for a path to something else.
         """
         if "/" not in word and not is_config_name(word):
-            return word
+            files = [path for path in self.paths(kind) if path.stem == word]
+            named = self.paths_named(kind, word) or not files
+            return word if named else peek_name(files[0])
         try:
             path = self.locate(word, kind=kind)
         except InvalidInput:

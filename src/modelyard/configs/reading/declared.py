@@ -19,7 +19,7 @@ def read_declared(document: Document) -> DeclaredEnvironments:
     """
     shaped = check_shape(document, (DEFAULT_ENVIRONMENT,))
     whole: ProjectEnvironments | None = shaped.settings.get(DEFAULT_ENVIRONMENT)
-    settings = whole or shaped.partly.get(DEFAULT_ENVIRONMENT)
+    settings = whole or next(iter(shaped.partly.get(DEFAULT_ENVIRONMENT, ())), None)
     declared = {}
     if settings is not None:
         declared = {name: entry or Environment() for name, entry in settings.environments.items()}

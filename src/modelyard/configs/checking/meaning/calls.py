@@ -10,6 +10,7 @@ from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
+from modelyard.secrets.references import base_url_meant
 from modelyard.settings.units import TOKENS
 
 # What providers refuse: https://platform.openai.com/docs/api-reference/chat/create (stop),
@@ -85,10 +86,18 @@ def check_stops(generation: Generation, path: KeyPath) -> Iterator[Diagnostic]:
             )
 
 
-def check_plain_http(
+def check_endpoint(
     endpoint: str | None, api_key: str | None, path: KeyPath
 ) -> Iterator[Diagnostic]:
-    """A warning where a key goes to another machine without encryption."""
+    """The URL of one call in place of the base URL, and a warning where a key goes to another
+    machine without encryption."""
+    if base := base_url_meant(endpoint) if endpoint else None:
+        yield problem(
+            path,
+            "wrong-form",
+            f"'{dotted(path)}' is the URL of one call, and each call appends its own end to it",
+            hint=f"write the base URL, {base}",
+        )
     found = _HOST.match(endpoint) if endpoint and api_key else None
     if found and not _is_near(found[1].strip("[]").lower()):
         yield warning(

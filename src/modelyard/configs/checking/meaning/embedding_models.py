@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from modelyard.configs.checking.meaning import check_repeated, problem, warning
-from modelyard.configs.checking.meaning.calls import check_plain_http
+from modelyard.configs.checking.meaning.calls import check_endpoint
 from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds.embedding_models import (
     EmbeddingGroup,
@@ -80,7 +80,7 @@ def _check_encoder(encoder: Encoder, view: EnvironmentView) -> Iterator[Diagnost
             if getattr(encoder, "price_per_million_usd" if key != "endpoint" else key) is None:
                 message = f"'encoder.{key}' is required for the source endpoint: {why}"
                 yield problem(("encoder",), "incomplete", message)
-        yield from check_plain_http(encoder.endpoint, encoder.api_key, ("encoder", "endpoint"))
+        yield from check_endpoint(encoder.endpoint, encoder.api_key, ("encoder", "endpoint"))
         if encoder.stays_local and encoder.endpoint and not is_loopback(encoder.endpoint):
             yield problem(
                 ("encoder", "stays_local"),

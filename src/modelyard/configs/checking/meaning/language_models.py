@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from modelyard.configs.checking.meaning import check_repeated, problem, warning
-from modelyard.configs.checking.meaning.calls import check_generation, check_plain_http
+from modelyard.configs.checking.meaning.calls import check_endpoint, check_generation
 from modelyard.configs.checking.meaning.references import check_reference
 from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds.language_models import (
@@ -32,7 +32,7 @@ def check(model: LanguageModel, name: str, view: EnvironmentView) -> Iterator[Di
     yield from _check_fine_tuning(model)
     yield from _check_limits(model)
     yield from check_generation(model.generation, ("generation",), model, name)
-    yield from check_plain_http(model.endpoint, model.api_key, ("endpoint",))
+    yield from check_endpoint(model.endpoint, model.api_key, ("endpoint",))
     if model.provider == "local" and view.has_project:
         yield from _check_local(model, view)
     if model.fallback is not None:
