@@ -165,6 +165,31 @@ def test_the_name_of_a_file_is_taken_for_that_of_its_config(
     assert capsys.readouterr().err == "1 file checked: no problems\n"
 
 
+def test_files_of_several_projects_are_each_checked_in_their_own(
+    validate: Models, models: Models, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = project.parent / "other"
+    write(project / "outside.yaml", BUILTIN)
+    write(other / PLACE / "far.yaml", WRONG.replace("end", "only_here"))
+    write(other / PLACE / "only_here.yaml", BUILTIN)
+    (other / "models").mkdir()
+    here, there = f"{PLACE}/good.yaml", f"../other/{PLACE}/far.yaml"
+    assert validate(here, there) == 2
+    out, err = capsys.readouterr()
+    assert [line.partition(":")[0] for line in out.splitlines()] == [there] * 3
+    assert "temprature" in out and "only_here" not in out
+    assert err == "2 files checked: 3 errors\n"
+    assert validate(here, there, "--json") == 2
+    result = json.loads(capsys.readouterr().out)
+    assert result["files"] == [f"project/{here}", f"other/{PLACE}/far.yaml"]
+    assert {finding["file"] for finding in result["findings"]} == {f"other/{PLACE}/far.yaml"}
+    for unclear in ("good", "outside.yaml", "-"):
+        assert validate(here, there, unclear) == 2
+        assert "configs of several projects are named" in capsys.readouterr().err
+    assert models("deploy-config", here, there, "--env", "test", "--dry-run") == 2
+    assert "configs of several projects are named" in capsys.readouterr().err
+
+
 def test_a_name_that_is_nothing_is_wrong_usage(
     validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -196,6 +196,21 @@ def test_a_file_of_another_program_is_one_finding(project: Project, called: str,
             "model_name_or_path: a/b\ndo_train: true\nfinetuning_type: lora\n",
             "a LLaMA-Factory config",
         ),
+        (
+            'service: "service:svc"\ninclude: ["*.py"]\npython: {packages: [pandas]}\n',
+            "a BentoML config",
+        ),
+        ("engine_config: {model: a/b}\nservice_config: {}\n", "a BentoML config"),
+        ('{"model_type": "llama", "quantization": "q4f16_1", "model_config": {}}', "of MLC LLM"),
+        ('{"device": "iphone", "model_list": [{"model_id": "a"}]}', "a config of MLC LLM"),
+        ("_type: prompt\ninput_variables: [a]\ntemplate: Tell {a}\n", "of LangChain"),
+        ('{"lc": 1, "type": "constructor", "id": ["a"], "kwargs": {}}', "a file of LangChain"),
+        ('{"graphs": {"agent": "./a.py:graph"}, "dependencies": ["."]}', "of LangGraph"),
+        ('{"provider": {"aws": {}}, "resource": {"aws_instance": {"x": {}}}}', "of Terraform"),
+        ('{"variable": {"model": {"default": "gpt-4"}}}', "a file of Terraform"),
+        ('{"version": 4, "terraform_version": "1.5.0", "lineage": "x"}', "a file of Terraform"),
+        ('[{"model": "gpt-4", "api_key": "env"}]', "a config of AutoGen"),
+        ('{"training_file": "file-abc", "model": "gpt-4o-mini"}', "a fine-tuning job of OpenAI"),
     ],
 )
 def test_the_less_usual_files_of_a_program_are_told_too(
@@ -204,6 +219,38 @@ def test_the_less_usual_files_of_a_program_are_told_too(
     [finding] = check(project, text, kind="language_models").findings
     assert finding.code == "other-program"
     assert called in finding.message
+
+
+@pytest.mark.parametrize(
+    ("text", "called"),
+    [
+        ("FROM llama3.2\nPARAMETER temperature 1\nSYSTEM You are: Mario\n", "a Modelfile"),
+        ('FROM a\nTEMPLATE """{{ .System }}\n{{ .Prompt }}"""\n', "a Modelfile of Ollama"),
+        ("FROM ./model.gguf\n", "a Modelfile of Ollama"),
+        ("FROM python:3.11\nRUN pip install x\n", "a Dockerfile"),
+        ('resource "aws_instance" "x" {\n  ami = "abc"\n}\n', "a file of Terraform"),
+        ('[tool.llm]\nmodel = "gpt-4"\n', "a TOML file"),
+        ("import os\n\nprint(os.environ)\n", "a Python program"),
+        ("#!/bin/sh\nexport A=b\n", "a shell script"),
+        ('<?xml version="1.0"?>\n<a/>\n', "XML or HTML"),
+    ],
+)
+def test_a_text_of_another_program_is_no_mistake_of_yaml(
+    project: Project, text: str, called: str
+) -> None:
+    [finding] = check(project, text, kind="language_models").findings
+    assert finding.code == "other-program"
+    assert called in finding.message and finding.place[1:] == (1, 1)
+
+
+def test_a_file_of_a_program_that_nobody_knows_is_one_finding(project: Project) -> None:
+    text = "gpus: 8\nmesh: {x: 2}\nscheduler: fifo\nmodel: a\nmodel_dir: /srv\nqueues: [a]\n"
+    [finding] = check(project, text, kind="language_models").findings
+    assert finding.code == "other-program"
+    assert finding.message.startswith("this is no language model: nothing here is called gpus, ")
+    for almost in ("gpus: 8\nmesh: {}\nmodel: a\n", MODEL + "gpus: 8\nmesh: 1\nqueues: 2\n"):
+        codes = {found.code for found in check(project, almost, kind="language_models").findings}
+        assert "unknown-key" in codes
 
 
 @pytest.mark.parametrize("name", ["docker-compose.yml", "values.yaml", "deploy.yaml"])

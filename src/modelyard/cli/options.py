@@ -88,12 +88,17 @@ def work_in_project_of(words: Iterable[str | None], *, unless_in_one: bool = Fal
     """Work in the project that a config named by its path lies in, as if with `--project`.
 
     With `unless_in_one` the project around the current folder is kept, if there is one.
+    Raises InvalidInput for configs of several projects.
     """
     given = [word for word in words if word]
     if not given:
         return
-    from modelyard.configs.reading.catalogue import project_named
+    from modelyard.configs.reading.catalogue import by_project, project_named
 
+    if len(by_project(given)) > 1:
+        raise InvalidInput(
+            "configs of several projects are named", hint="take those of one project at a time"
+        )
     around = None
     with suppress(InvalidInput):
         around = find_project()

@@ -25,6 +25,7 @@ from modelyard.configs.checking.report import (
     CheckReport,
     check_result,
     finding_line,
+    join_reports,
     report_seen_from,
     secret_lines,
     verdict,
@@ -92,7 +93,8 @@ def validate_config(
 
     Text is one line for each finding, `FILE:LINE:COL: MESSAGE`; on a terminal the line of the file
     stands below it. The number of findings goes to stderr. Exit code 2 when there is an error.
-    A file outside any project can only name what is given beside it.
+    A file outside any project can only name what is given beside it; files of several projects are
+    each checked in their own.
 
     Paths are those of the current folder in text, of the project in JSON, and in the other forms of
     $GITHUB_WORKSPACE or the git repository, as code hosts count them.
@@ -110,6 +112,7 @@ def validate_config(
     github: workflow commands, which GitHub shows beside the lines of a pull request
     """
     from modelyard.configs.checking.check import check_named
+    from modelyard.configs.reading.catalogue import by_project
 
     if as_json and output not in ("text", "json"):
         raise InvalidInput(f"--json and --format {output} do not go together")
@@ -118,16 +121,25 @@ def validate_config(
     from_stdin = len(files) < len(words or ())
     if stdin_filename is not None and not from_stdin:
         raise InvalidInput("--stdin-filename says what `-` is, which is not named", hint="add `-`")
-    work_in_project_of([*files, stdin_filename])
-    report = check_named(
-        files,
-        stdin=read_piped("a config", _MOST_BYTES) if from_stdin else None,
-        stdin_file=stdin_filename,
-        environment=environment,
-        strict=strict,
-        find_live=_find_live,
-        processes=len(os.sched_getaffinity(0)),
-        keep=not no_cache,
+    projects = by_project(files)
+    if from_stdin and len(projects) > 1:
+        raise InvalidInput("configs of several projects are named, and `-` belongs to one")
+    if len(projects) == 1:
+        work_in_project_of([*files, stdin_filename])
+    report = join_reports(
+        [
+            check_named(
+                words_of_one,
+                stdin=read_piped("a config", _MOST_BYTES) if from_stdin else None,
+                stdin_file=stdin_filename,
+                environment=environment,
+                strict=strict,
+                find_live=_find_live,
+                processes=len(os.sched_getaffinity(0)),
+                keep=not no_cache,
+            )
+            for words_of_one in projects
+        ]
     )
     _print(report, "json" if as_json else output, strict, with_lines=not from_stdin)
     if not report.in_project:
@@ -155,7 +167,7 @@ def _print(report: CheckReport, output: Format, strict: bool, *, with_lines: boo
     if output == "json":
         print_json(check_result(report, strict=strict))
         return
-    reader = Path.cwd() if output == "text" else repository_around(report.project.root)
+    reader = Path.cwd() if output == "text" else repository_around(report.start)
     report = report_seen_from(reader, report)
     if output == "sarif":
         from modelyard.configs.checking.formats import build_sarif

@@ -161,7 +161,6 @@ def check_configs(
                 )
     files = tuple(catalogue.project.show(path) for path in chosen)
     return CheckReport(
-        project=catalogue.project,
         start=catalogue.project.root,
         in_project=not isinstance(catalogue, GivenConfigs),
         files=files,

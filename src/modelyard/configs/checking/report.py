@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard.core.errors import Diagnostic, Level
-from modelyard.core.layout import Project
 from modelyard.core.seen_from import place_seen_from, seen_from
 from modelyard.core.wording import counted, visible_line
 from modelyard.results.json_form import result_of
@@ -31,12 +31,10 @@ class SecretUse:
 class CheckReport:
     """Everything that one check found."""
 
-    project: Project
-    """The project."""
     start: Path
     """The folder at which the relative paths in this report start: the project's, at first."""
     in_project: bool
-    """Whether there is one, and not only some files that can name each other."""
+    """Whether there is a project, and not only some files that can name each other."""
     files: tuple[str, ...]
     """The files that were checked."""
     findings: tuple[Diagnostic, ...]
@@ -71,6 +69,21 @@ def report_seen_from(folder: Path, report: CheckReport) -> CheckReport:
         secrets=tuple(
             replace(use, where=place_seen_from(folder, start, use.where)) for use in report.secrets
         ),
+    )
+
+
+def join_reports(reports: Sequence[CheckReport]) -> CheckReport:
+    """One report of several projects, with paths from the folder that all of them lie in."""
+    if len(reports) == 1:
+        return reports[0]
+    start = Path(os.path.commonpath([report.start.resolve() for report in reports]))
+    seen = [report_seen_from(start, report) for report in reports]
+    return CheckReport(
+        start=start,
+        in_project=all(report.in_project for report in seen),
+        files=tuple(file for report in seen for file in report.files),
+        findings=tuple(finding for report in seen for finding in report.findings),
+        secrets=tuple(use for report in seen for use in report.secrets),
     )
 
 

@@ -378,21 +378,53 @@ def open_catalogue(words: Sequence[str], *, without_files: bool = False) -> Conf
 def project_named(words: Iterable[str]) -> Project | None:
     """The project whose config or folder one of the words is the path of.
 
-    None where no word is, and where `$MODELS_PROJECT` or `--project` says which project it is.
+    Of several the first; None where no word is, and where `$MODELS_PROJECT` or `--project` says
+    which project it is.
     """
     if os.environ.get("MODELS_PROJECT"):
         return None
+    return next(filter(None, map(_project_of, words)), None)
+
+
+def by_project(words: Sequence[str]) -> list[list[str]]:
+    """The words, those together that are paths in one project; all, where that is one at most.
+
+    Raises InvalidInput for a word that could belong to any of several projects.
+    """
+    if os.environ.get("MODELS_PROJECT"):
+        return [list(words)]
+    named: dict[Path, list[str]] = {}
+    others: list[str] = []
+    by_folder: dict[str, Project | None] = {}
     for word in words:
-        if not word or not os.path.lexists(word):
-            continue
-        path = without_dots(Path(word))
-        try:
-            project = find_project(path)
-        except InvalidInput:
-            continue
-        if path == project.root or path.is_relative_to(project.configs):
-            return project
-    return None
+        folder, _, name = word.rpartition("/")
+        if not name.endswith(SUFFIXES):  # a name, or a folder itself
+            project = _project_of(word)
+        elif folder in by_folder:  # as most of a thousand files are
+            project = by_folder[folder]
+        else:
+            project = by_folder[folder] = _project_of(word)
+        (named.setdefault(project.root, []) if project else others).append(word)
+    if len(named) < 2:
+        return [list(words)]
+    if others:
+        raise InvalidInput(
+            f"configs of several projects are named, and {others[0]!r} could belong to each",
+            hint="name it by its path in one of them, or check it in a call of its own",
+        )
+    return list(named.values())
+
+
+def _project_of(word: str) -> Project | None:
+    """The project whose folder or config a word is the path of, if it is one."""
+    if not word or not os.path.lexists(word):
+        return None
+    path = without_dots(Path(word))
+    try:
+        project = find_project(path)
+    except InvalidInput:
+        return None
+    return project if path == project.root or path.is_relative_to(project.configs) else None
 
 
 def select_configs(catalogue: ConfigCatalogue, words: Sequence[str]) -> list[Path]:

@@ -19,7 +19,7 @@ from modelyard.configs.environments import (
 from modelyard.configs.kinds import KINDS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
 from modelyard.configs.reading.given import GIVEN, GivenSettings
-from modelyard.configs.reading.recognition import HOLDER, require_config
+from modelyard.configs.reading.recognition import HOLDER, refuse_other_text, require_config
 from modelyard.configs.reading.spellings import Naming, respell
 from modelyard.core.errors import Diagnostic, InvalidInput, KeyPath, ModelyardError, ProblemsFound
 from modelyard.settings.converters import Where
@@ -149,7 +149,13 @@ def inspect_document(
     where it is not read from `path`.
     Raises ModelyardError when nothing could be read, or when it is no mapping.
     """
-    source = inspect_yaml(path, name=shown, data=data)
+    try:
+        source = inspect_yaml(path, name=shown, data=data)
+    except ProblemsFound as error:
+        if any(problem.code == "yaml-syntax" for problem in error.problems):
+            text = (path.read_bytes() if data is None else data).decode(errors="replace")
+            refuse_other_text(text, shown or str(path))
+        raise
     if isinstance(source.value, dict):
         source = _without_holders(source)
     try:

@@ -6,6 +6,7 @@ to write instead, where there is something.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,36 @@ _OTHER_FILES = (
         "prompts providers | prompts tests | providers tests | prompts targets | redteam targets "
         "| defaultTest | redteam.plugins | prompts scenarios | evaluateOptions",
         "its tests are the cases of a test suite in configs/test_suites/",
+    ),
+    OtherFile(
+        "a config of MLC LLM",
+        "conv_template | quantization model_config | prefill_chunk_size | model_list.*.model_id "
+        "| model_list.*.estimated_vram_bytes",
+        _SERVED,
+    ),
+    OtherFile(
+        "a BentoML config",
+        "service_config engine_config | engine_config.model | service python | service include "
+        "| service docker | services.*.traffic | api_server runners | api_server.metrics "
+        "| api_server.logging",
+        _SERVED,
+    ),
+    OtherFile("a file of LangChain", "_type | lc kwargs | lc id", _MODELS),
+    OtherFile("a config of LangGraph", "graphs dependencies | graphs env"),
+    OtherFile(
+        "a prompt of Semantic Kernel",
+        "template_format execution_settings | execution_settings template",
+        "what a model is told is `instructions` of a config in configs/specialized_models/",
+    ),
+    OtherFile(
+        "a config of AutoGen", "component_type | config_list.*.model | *.model *.api_key", _MODELS
+    ),
+    OtherFile("a config of LM Studio", "metadataOverrides | base.*.sources model", _SERVED),
+    OtherFile("a config of Helicone's gateway", "routers.*.load-balance", _MODELS),
+    OtherFile(
+        "a fine-tuning job of OpenAI",
+        "training_file",
+        "`models fine-tune --base-model MODEL --dataset NAME` asks the provider for one",
     ),
     OtherFile("a config of NeMo Guardrails", "rails models | models.*.engine", _MODELS),
     OtherFile("a config of Continue", "models.*.roles | models.*.provider schema", _MODELS),
@@ -148,6 +179,9 @@ _OTHER_FILES = (
     OtherFile("a file of CrewAI", "*.role *.goal"),
     OtherFile("a Rasa config", "pipeline policies | policies recipe"),
     OtherFile("an app of Dify", "app.mode"),
+    OtherFile("a sweep of Weights & Biases", "method parameters | program parameters"),
+    OtherFile("a config of Hydra", "hydra | defaults.*.override hydra/launcher"),
+    OtherFile("a notebook of Jupyter", "cells nbformat"),
     OtherFile(
         "a docker-compose file",
         "services.*.image | services.*.build | services.*.extends | services.*.ports "
@@ -171,6 +205,13 @@ _OTHER_FILES = (
     OtherFile("an Azure pipeline", "pool.vmImage | steps.*.task | stages.*.jobs"),
     OtherFile("an Ansible playbook", "*.hosts *.tasks | *.hosts *.roles"),
     OtherFile("a CloudFormation template", "AWSTemplateFormatVersion | Resources.*.Type"),
+    OtherFile(
+        "a file of Terraform",
+        "terraform.required_providers | terraform.backend | terraform_version lineage "
+        "| resource.*.* provider | variable.*.default | variable.*.type | variable.*.description "
+        "| output.*.value | module.*.source | data.*.* provider | resource.*.*.*",
+    ),
+    OtherFile("a Pulumi program", "runtime resources | runtime name description"),
     OtherFile("a config of the Serverless Framework", "functions.*.handler"),
     OtherFile("a conda environment", "channels dependencies"),
     OtherFile("a config of MkDocs", "site_name"),
@@ -185,6 +226,50 @@ _OTHER_FILES = (
     OtherFile("an MLflow project", "entry_points"),
     OtherFile("a package.json", "dependencies scripts | devDependencies"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class OtherText:
+    """A kind of file of another program that is no YAML, or one text to YAML."""
+
+    file: OtherFile
+    """What it is."""
+    telling: re.Pattern[str]
+    """What it has somewhere."""
+
+
+_OTHER_TEXTS = tuple(
+    OtherText(OtherFile(called, "", instead), re.compile(telling, re.MULTILINE))
+    for called, telling, instead in (
+        (
+            "a Modelfile of Ollama",
+            r"^(?:PARAMETER[ \t]+\w+|(?:SYSTEM|TEMPLATE|ADAPTER|MESSAGE)[ \t]+\S"
+            r"|FROM[ \t]+\S+\.gguf$)",
+            f"{_SERVED}; `models adapters export --format ollama` writes one for an adapter",
+        ),
+        ("a Dockerfile", r"^(?:RUN|COPY|ENTRYPOINT|CMD|WORKDIR)[ \t]+\S", None),
+        (
+            "a file of Terraform",
+            r"^(?:resource|data|variable|provider|module|output|terraform|locals)\b"
+            r'[ \t"\w-]*\{[ \t]*$',
+            None,
+        ),
+        (
+            "a TOML file",
+            r"^\[{1,2}[\w.-]+\]{1,2}[ \t]*\n[\w.-]+[ \t]*=",
+            "in YAML it is `KEY: VALUE`, and what belongs to a group is indented below its key",
+        ),
+        ("a Python program", r"^(?:import \w+|from [\w.]+ import |def \w+\()", None),
+        ("a shell script", r"\A#!", None),
+        ("XML or HTML", r"\A\s*<[?!\w]", None),
+        ("a config of nginx", r"^(?:server|http|events|upstream \w+)[ \t]*\{", None),
+    )
+)
+
+
+def find_other_text(text: str) -> OtherFile | None:
+    """The kind of file of another program whose text this is; for what is no mapping to YAML."""
+    return next((other.file for other in _OTHER_TEXTS if other.telling.search(text)), None)
 
 
 def program_of(values: Mapping[Any, Any]) -> str | None:

@@ -8,9 +8,10 @@ from collections.abc import Hashable, Mapping
 from typing import Any, NoReturn, cast
 
 from modelyard.configs.kinds import KINDS, Kind
-from modelyard.configs.reading.programs import called, find_other_file, program_of
+from modelyard.configs.reading.programs import called, find_other_file, find_other_text, program_of
 from modelyard.core.errors import Diagnostic, ProblemsFound
 from modelyard.settings.fields import settings_fields
+from modelyard.settings.known_keys import meant_key
 from modelyard.settings.yaml_files import YamlSource
 from modelyard.settings.yaml_scalars import INVISIBLE
 
@@ -19,6 +20,8 @@ HOLDER = "x-"
 files; it is no setting."""
 
 _FEWEST = 2
+_FEWEST_STRANGE = 3
+"""So many keys of which nobody can say what was meant are no slip."""
 _LONGEST_SHOWN = 40
 _NO_SPACE = re.compile(r"[\w\"'-]+:\S")
 _ASSIGNMENT = re.compile(r"\[?[\w.-]+\]? *=|\[[\w.-]+\]")
@@ -38,6 +41,8 @@ def require_config(source: YamlSource, kind: Kind | None) -> None:
         if source.problems:
             raise ProblemsFound(f"{source.name} is not valid", source.problems)
         _refuse_no_mapping(source)
+    if not _is_mostly(source.value, kind):
+        _refuse_strange(source, kind)
     if other := _other_kind(source.value, kind):
         _refuse(
             source,
@@ -49,6 +54,15 @@ def require_config(source: YamlSource, kind: Kind | None) -> None:
                 code="other-kind",
             ),
         )
+
+
+def refuse_other_text(text: str, name: str) -> None:
+    """Return where a text that is no YAML looks like no file of another program.
+
+    Raises ProblemsFound where it does.
+    """
+    if other := find_other_text(text):
+        _refuse_file_of(name, f"{name}:1:1", other.called, "it means", other.instead)
 
 
 def is_setting(key: Any, kind: Kind) -> bool:
@@ -74,25 +88,54 @@ def _other_kind(value: Mapping[Any, Any], kind: Kind) -> Kind | None:
 
 def _refuse_other_program(source: YamlSource) -> None:
     if isinstance(source.value, dict) and (program := program_of(source.value)):
-        what = called(program)
-        instead: str | None = f"`models config import {shlex.quote(source.name)}` translates it"
+        instead = f"`models config import {shlex.quote(source.name)}` translates it"
+        _refuse_file_of(source.name, source.where(), called(program), "its keys mean", instead)
     elif other := find_other_file(source.value):
-        what, instead = other.called, other.instead
-    else:
+        _refuse_file_of(source.name, source.where(), other.called, "its keys mean", other.instead)
+
+
+def _refuse_file_of(name: str, where: str, what: str, means: str, instead: str | None) -> NoReturn:
+    finding = Diagnostic(
+        message=f"this is {what}, and {means} nothing here",
+        where=where,
+        hint=instead or "keep it out of configs/",
+        code="other-program",
+    )
+    raise ProblemsFound(f"{name} is {what}", [finding])
+
+
+def _refuse_strange(source: YamlSource, kind: Kind) -> None:
+    """Refuse a file of whose keys hardly one is known, or like one that is."""
+    known = [key for key in source.value if is_setting(key, kind)]
+    strange = [
+        key
+        for key in source.value
+        if key not in known and meant_key(kind.settings_class, (key,)) is None
+    ]
+    if (
+        len(strange) < _FEWEST_STRANGE
+        or len(strange) < 2 * len(known)
+        or _other_kind(source.value, kind)
+    ):
         return
+    from modelyard.secrets.values import shorten_masked
+
+    shown = shorten_masked(", ".join(map(str, strange)), _LONGEST_SHOWN)
     _refuse(
         source,
         Diagnostic(
-            message=f"this is {what}, and its keys mean nothing here",
+            message=f"this is no {kind.noun}: nothing here is called {shown}",
             where=source.where(),
-            hint=instead or "keep it out of configs/",
+            hint="it looks like a file of another program: keep it out of configs/; the keys of a "
+            f"{kind.noun} are those of `models config schema {kind.name}`",
             code="other-program",
         ),
-        summary=f"{source.name} is {what}",
     )
 
 
 def _refuse_no_mapping(source: YamlSource) -> NoReturn:
+    if isinstance(source.value, str):
+        refuse_other_text(source.text, source.name)
     value, hint = source.value, None
     message = "a config is a mapping of keys to values"
     if value is None:
