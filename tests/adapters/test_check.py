@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -180,13 +181,19 @@ def test_a_pointer_of_git_lfs_is_named(own_adapter: Path, tiny_base: LocalBase) 
     assert "git lfs pull" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("changes", [{"lora_alpha": "16"}, {"r": "8"}, {"lora_alpha": True}])
-def test_a_number_written_as_text_is_refused_as_peft_cannot_load_it(
-    own_adapter: Path, tiny_base: LocalBase, changes: dict[str, Any]
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        *(("lora_alpha", "16", "a number"), ("r", "8", "a number"), ("r", True, "a number")),
+        *(("use_dora", "false", "true or false"), ("use_rslora", 0, "true or false")),
+        *(("base_model_name_or_path", 5, "text"), ("revision", ["main"], "text")),
+    ],
+)
+def test_a_setting_of_another_type_is_refused_as_peft_cannot_load_it(
+    own_adapter: Path, tiny_base: LocalBase, name: str, value: object, wanted: str
 ) -> None:
-    change_config(own_adapter, **changes)
-    [(name, value)] = changes.items()
-    message = f"LoRA config: {name} must be a number, not {json.dumps(value)}"
+    change_config(own_adapter, **{name: value})
+    message = re.escape(f"LoRA config: {name} must be {wanted}, not {json.dumps(value)}")
     with pytest.raises(AdapterMismatch, match=message):
         check_adapter_files(own_adapter, tiny_base)
 

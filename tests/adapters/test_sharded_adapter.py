@@ -75,6 +75,8 @@ def name_another(folder: Path) -> None:
         (point_outside, "is missing, and the index names it"),
         (name_another, "which does not hold it"),
         (lambda folder: (folder / f"{WHOLE}.index.json").write_text("{}"), "has no weight_map"),
+        (lambda folder: (folder / f"{WHOLE}.index.json").write_text("[]"), "no.* a JSON object"),
+        (lambda folder: (folder / f"{WHOLE}.index.json").write_text("{"), "JSON"),
     ],
 )
 def test_shards_that_are_not_whole_are_named(

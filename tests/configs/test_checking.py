@@ -267,3 +267,30 @@ def test_nobody_but_the_check_reads_a_file_with_such_a_mistake(small: Project, s
         ConfigCatalogue(small).read(path)
     assert ConfigCatalogue(small).find("language_models", "b") is None
     assert ConfigCatalogue(small).inspect(path).problems
+
+
+@pytest.mark.parametrize(
+    ("glob", "is_said"),
+    [
+        ("src/**/*.py", False),
+        ("**/*.py", False),
+        ("Makefile", False),
+        ("docs/*.rst", True),
+        ("docs/none.md", True),
+        ("dosc/*.md", True),
+        ("docs/*.md", False),
+    ],
+)
+def test_globs_that_wait_for_a_folder_are_no_mistake(
+    small: Project, glob: str, is_said: bool
+) -> None:
+    (small.root / "docs").mkdir()
+    (small.root / "docs" / "one.md").write_text("# One\n")
+    group = write(
+        small,
+        "embedding_models/texts.yaml",
+        "description: Prose\n"
+        "encoder: {source: wheel, model: all-minilm-l6-v2, dimensions: 384, max_tokens: 256}\n"
+        f"domains: {{docs: {{description: All, sources: ['{glob}']}}}}\n",
+    )
+    assert [finding.code for finding in check(small, group).findings] == ["no-files"] * is_said

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from modelyard.chatdata.dataset import load_dataset
+from modelyard.configs.checking.check import check_configs
+from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.layout import find_project
+from modelyard.core.layout import Project, find_project
 from modelyard.settings.cards import load_card
 from modelyard.setup.init import init_project, load_starter
 from modelyard.weights.catalogue import load_catalogue
@@ -143,3 +145,10 @@ def test_a_folder_that_cannot_be_written_is_an_error_with_its_path(tmp_path: Pat
     with pytest.raises(ModelyardError, match="cannot write") as caught:
         init_project(tmp_path / "new")
     assert caught.value.where is not None
+
+
+def test_nothing_is_wrong_with_the_configs_of_a_new_project(tmp_path: Path) -> None:
+    init_project(tmp_path / "new")
+    catalogue = ConfigCatalogue(Project(tmp_path / "new"))
+    report = check_configs(catalogue, catalogue.paths(), strict=True, unread=True)
+    assert report.files and report.findings == ()

@@ -184,15 +184,17 @@ def load_lora_config(path: Path) -> LoraConfig:
             rank_pattern=_numbers(values.get("rank_pattern"), int),
             alpha=_number(values.get("lora_alpha", _PEFT_ALPHA), "lora_alpha"),
             alpha_pattern=_numbers(values.get("alpha_pattern"), float),
-            rslora=bool(values.get("use_rslora")),
+            rslora=_flag(values, "use_rslora"),
             targets=_targets(values["target_modules"]),
             excluded=_targets(values.get("exclude_modules") or ()),
             layers=None if layers in (None, []) else tuple(np.atleast_1d(layers).tolist()),
             layers_patterns=tuple(np.atleast_1d(values.get("layers_pattern") or []).tolist()),
-            dora=bool(values.get("use_dora")),
-            transposed=bool(values.get("fan_in_fan_out")),
+            dora=_flag(values, "use_dora"),
+            transposed=_flag(values, "fan_in_fan_out"),
             saved=tuple(str(name) for name in values.get("modules_to_save") or ()),
         )
+        for name in ("base_model_name_or_path", "revision"):
+            _require_text(values, name)
         alphas = (config.alpha, *config.alpha_pattern.values())
         if not all(math.isfinite(alpha) and alpha for alpha in alphas):
             raise ValueError("alpha is not a number other than zero")
@@ -208,7 +210,7 @@ def load_lora_config(path: Path) -> LoraConfig:
         ArithmeticError,
         re.error,
     ) as error:
-        reason = f": {error}" if isinstance(error, _NoNumber) else ""
+        reason = f": {error}" if isinstance(error, _WrongValue) else ""
         raise AdapterMismatch(f"is not a readable LoRA config{reason}", where=str(path)) from error
     if kind != "LORA" or used:
         what = f"uses {', '.join(used)}" if kind == "LORA" else f"is of the kind {kind}"
@@ -222,14 +224,27 @@ def load_lora_config(path: Path) -> LoraConfig:
     return config
 
 
-class _NoNumber(ValueError):
-    """A setting that PEFT computes with is no number, so that it could not load the adapter."""
+class _WrongValue(ValueError):
+    """A setting has a value that PEFT could not load the adapter with, or would misunderstand."""
 
 
 def _number(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _NoNumber(f"{name} must be a number, not {json.dumps(value)}")
+        raise _WrongValue(f"{name} must be a number, not {json.dumps(value)}")
     return float(value)
+
+
+def _flag(values: Mapping[str, Any], name: str) -> bool:
+    value = values.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise _WrongValue(f"{name} must be true or false, not {json.dumps(value)}")
+    return bool(value)
+
+
+def _require_text(values: Mapping[str, Any], name: str) -> None:
+    value = values.get(name)
+    if value is not None and not isinstance(value, str):
+        raise _WrongValue(f"{name} must be text, not {json.dumps(value)}")
 
 
 def _numbers(patterns: Mapping[str, Any] | None, convert: Callable[[Any], N]) -> dict[str, N]:

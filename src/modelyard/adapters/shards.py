@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from modelyard.adapters.lora import CONFIG_NAME, WEIGHTS_NAME, AdapterMismatch
 from modelyard.adapters.tokenizer import TOKENIZER_FILES
 from modelyard.core.errors import ModelyardError
-from modelyard.core.json_reading import read_json_object
+from modelyard.core.json_reading import InvalidJson, read_json_object
 from modelyard.weights.files import TensorEntry, read_tensor_entries
 
 INDEX_NAME = f"{WEIGHTS_NAME}.index.json"
@@ -97,7 +97,10 @@ def _merge(source: Path, target: Path) -> None:
 
 
 def _weight_map(index: Path) -> Mapping[str, str]:
-    found = read_json_object(index).get("weight_map")
+    try:
+        found = read_json_object(index).get("weight_map")
+    except InvalidJson as error:
+        raise AdapterMismatch(error.message, where=str(index)) from error
     if (
         not isinstance(found, dict)
         or not found

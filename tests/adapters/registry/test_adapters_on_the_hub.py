@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -142,6 +142,32 @@ def test_peft_finds_the_base_by_its_repository(hub: WritableHub, here: Project) 
 def test_an_address_that_names_no_repository(address: str) -> None:
     with pytest.raises(InvalidInput, match="names no repository"):
         parse_hub_address(address)
+
+
+def test_the_commands_push_and_pull_and_say_what_is_not_possible_there(
+    hub: WritableHub,
+    here: Project,
+    there: Project,
+    models_here: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    add_version(here, "run-1")
+    pushing = ("--project", str(here.root), "adapters", "push", "demo@1", ADDRESS)
+    pulling = ("--project", str(there.root), "adapters", "pull", "demo@1", ADDRESS)
+    assert models_here(*pushing, "--dry-run") == 0
+    assert "Would push" in capsys.readouterr().out and not hub.repositories
+    assert models_here(*pulling) == 1
+    assert "acme/demo does not exist, or needs a login" in capsys.readouterr().err
+    assert models_here(*pushing, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["tags"] == {"v1": 1}
+    assert models_here(*pushing) == 0
+    assert "already" in capsys.readouterr().out
+    assert models_here(*pulling, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["version"] == 1
+    assert whole_versions(there) == [1]
+    for words in (("registry", "list", ADDRESS), ("registry", "delete", "demo@1", ADDRESS)):
+        assert models_here("--project", str(here.root), "adapters", *words) == 2
+        assert "hf://" in capsys.readouterr().err
 
 
 def test_the_folder_is_gone_afterwards(hub: WritableHub, here: Project) -> None:

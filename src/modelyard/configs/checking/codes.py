@@ -83,7 +83,7 @@ CODES: Mapping[str, str] = {
     "empty": "A list or a text is empty that must not be.",
     "repeated": "A list has something twice.",
     "wrong-glob": "A pattern of files is absolute, leaves the project, or is no pattern.",
-    "no-files": "Patterns of files find no file.",
+    "no-files": "Patterns find no file, though their folder is there, or one of nearly its name.",
     "empty-overlay": "An overlay is empty.",
     "same-as-base": "An overlay repeats the value below it, and hides later changes of that.",
     # Secrets

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,6 +30,8 @@ _FILLED_LATER = (".models/", "experiments/")
 
 _MOST_WALKED = 20_000
 """Files that are compared with a glob; where there are more, it counts as finding one."""
+_ALIKE = 0.75
+"""How alike the name of a folder must be to one that is there, as difflib measures it."""
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -170,11 +173,17 @@ def _check_domain(
 
 
 def _check_files(group: EmbeddingGroup, view: EnvironmentView) -> Iterator[Diagnostic]:
-    """The domains for which there is no file: in a new project many wait for the same thing."""
+    """The domains for which there is no file, though something like it is there.
+
+    Those of a new project wait for folders that are still to come; their updates say how many files
+    they find.
+    """
     empty = [
         name
         for name, domain in group.domains.items()
-        if domain.sources and not _finds_any(domain.sources, view)
+        if domain.sources
+        and not _finds_any(domain.sources, view)
+        and any(_is_misplaced(glob, view.project.root) for glob in domain.sources)
     ]
     if empty:
         named = f"{', '.join(empty[:-1])} and {empty[-1]}" if empty[1:] else empty[0]
@@ -192,6 +201,19 @@ def _finds_any(globs: tuple[str, ...], view: EnvironmentView) -> bool:
     if any(glob.startswith(_FILLED_LATER) or list(_check_glob(glob, ())) for glob in globs):
         return True
     return any(_finds_a_file(view.project.root, glob) for glob in globs)
+
+
+def _is_misplaced(glob: str, root: Path) -> bool:
+    """Whether a glob that finds nothing leads into a folder that is there, or to a name that is
+    nearly one of those at the project's root."""
+    first, *further = glob.split("/")
+    if _WILD.search(first):
+        return False
+    try:
+        names = sorted(path.name for path in root.iterdir())
+    except OSError:
+        return False
+    return (first in names and bool(further)) or bool(get_close_matches(first, names, 1, _ALIKE))
 
 
 def _check_search(search: SearchRules, view: EnvironmentView) -> Iterator[Diagnostic]:
