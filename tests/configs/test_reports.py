@@ -23,7 +23,6 @@ from modelyard.configs.checking.report import (
     verdict,
 )
 from modelyard.core.errors import Diagnostic, Level
-from modelyard.core.layout import Project
 from modelyard.results.json_form import to_json
 
 FILE = "configs/language_models/gpt4_config.yaml"
@@ -57,7 +56,6 @@ def finding(
 
 
 _EMPTY = CheckReport(
-    project=Project(Path("/p")),
     start=Path("/p"),
     in_project=True,
     files=(),

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice, product
 from typing import Any, TypeVar, cast
 
 from modelyard.core.errors import Diagnostic, KeyPath
-from modelyard.settings.converters import Diagnostics, Where, class_converter, field_converters
+from modelyard.settings.converters import (
+    Converter,
+    Diagnostics,
+    Where,
+    class_converter,
+    field_converters,
+)
+from modelyard.settings.fields import settings_fields
 from modelyard.settings.stand_ins import fill_in
 
 T = TypeVar("T")
 
 _MOST_PASSES = 8
 """A mapping is checked again once the wrong values in it are left out, up to this many times."""
+_MOST_VARIANTS = 32
+"""Settings with other values in the place of what is missing."""
 _LEFT_OUT = object()
 
 
@@ -66,37 +77,99 @@ def rebuild_settings(
     return settings(**(kept | changed)), []
 
 
+@dataclass(frozen=True, slots=True)
+class ValidPart:
+    """What is valid of the value of one key of the outermost mapping."""
+
+    value: Any
+    """The whole value, which is kept so that no other gets its identity."""
+    built: tuple[Any, ...]
+    """What it is built into; several, where it lacks something required, and none where nothing is
+    left of it."""
+    doubts: frozenset[KeyPath]
+    """The paths in it that are in doubt."""
+
+
+Parts = dict[tuple[str, int, frozenset[KeyPath]], ValidPart]
+"""The valid parts of values by their key, their identity and what was in doubt in them before."""
+
+
 def build_valid_part(
-    settings: type[T], values: Mapping[str, Any], doubtful: Iterable[KeyPath] = ()
+    settings: type[T],
+    values: Mapping[str, Any],
+    doubtful: Iterable[KeyPath] = (),
+    parts: Parts | None = None,
 ) -> tuple[list[T], frozenset[KeyPath]]:
     """Build `settings` of the values that are valid; also returns the paths that are in doubt.
 
     What is not valid is left out, as `doubtful` is. Where something required is missing then, there
     are several settings, with other values in its place: what follows from it differs among them.
-    There are none where even so nothing can be built.
+    There are none where even so nothing can be built. `parts` keeps what was found, for values of
+    which most are the same objects.
     """
+    parts = {} if parts is None else parts
+    fields = settings_fields(cast(Any, settings))
     doubts = set(doubtful)
-    kept = _without(values, doubts)
-    missing: list[KeyPath] = []
-    for _ in range(_MOST_PASSES):
-        found = Diagnostics(lambda _: None, settings=settings)
-        built = class_converter(cast(Any, settings))(
-            next(fill_in(settings, kept, missing)), (), found
-        )
-        if not found.problems:
-            if not missing:
-                return [cast(T, built)], frozenset(doubts)
+    choices: dict[str, tuple[Any, ...]] = {}
+    for key, value in values.items():
+        if (key,) not in doubts:
+            below = frozenset(path for path in doubts if path[0] == key)
+            place = (key, id(value), below)
+            if place not in parts:
+                parts[place] = _valid_part(settings, key, value, below)
+            doubts |= parts[place].doubts
+            if parts[place].built:
+                choices[fields[key].name] = parts[place].built
+    for key, field in fields.items():
+        if field.required and field.name not in choices:
+            doubts.add((key,))
             filled = (
-                build_settings(settings, values, lambda _: None)[0]
-                for values in fill_in(settings, kept, missing)
+                _valid_part(settings, key, each[key], frozenset())
+                for each in fill_in(settings, {}, [(key,)])
             )
-            return [each for each in filled if each is not None], frozenset(doubts)
+            choices[field.name] = tuple(built for part in filled for built in part.built)
+    combined = islice(product(*choices.values()), _MOST_VARIANTS)
+    built = [settings(**dict(zip(choices, chosen, strict=True))) for chosen in combined]
+    return built, frozenset(doubts)
+
+
+def _valid_part(
+    settings: type[Any], key: str, value: Any, doubtful: frozenset[KeyPath]
+) -> ValidPart:
+    """What is valid of the value of one key."""
+    doubts, missing = set(doubtful), list[KeyPath]()
+    found = Diagnostics(lambda _: None, settings=settings)
+    converters = field_converters(cast(Any, settings))
+    if key not in converters:
+        found.unknown_key((key,), converters)
+        return ValidPart(value, (), frozenset({*doubts, (key,), *found.meant}))
+    _, convert = converters[key]
+    kept = _without({key: value}, doubts)
+    for _ in range(_MOST_PASSES):
+        if key not in kept:
+            break
+        found = Diagnostics(lambda _: None, settings=settings)
+        built = convert(next(fill_in(settings, kept, missing))[key], (key,), found)
+        if not found.problems and not missing:
+            return ValidPart(value, (built,), frozenset(doubts))
+        if not found.problems:
+            filled = (each[key] for each in fill_in(settings, kept, missing))
+            return ValidPart(value, tuple(_convert_all(convert, key, filled)), frozenset(doubts))
         lacking = [problem.path for problem in found.problems if problem.code == "missing"]
         wrong = {problem.path for problem in found.problems if problem.code != "missing"}
         missing += lacking
-        doubts |= wrong.union(found.meant, lacking)
+        doubts.update(wrong, found.meant, lacking)
         kept = _without(kept, wrong)
-    return [], frozenset(doubts)
+    return ValidPart(value, (), frozenset(doubts))
+
+
+def _convert_all(convert: Converter, key: str, values: Iterable[Any]) -> Iterator[Any]:
+    """Those of some values that can be converted."""
+    for value in values:
+        found = Diagnostics(lambda _: None)
+        built = convert(value, (key,), found)
+        if not found.problems:
+            yield built
 
 
 def _without(value: Any, paths: Collection[KeyPath], path: KeyPath = ()) -> Any:

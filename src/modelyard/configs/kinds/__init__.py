@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any, cast
 
@@ -51,7 +52,12 @@ class Kind:
     @property
     def settings_class(self) -> type[Any]:
         """The settings class, imported when it is asked for."""
-        return cast(type[Any], getattr(import_module(f"{__name__}.{self.name}"), self.settings))
+        return _load_class(self.name, self.settings)
+
+
+@cache
+def _load_class(kind: str, name: str) -> type[Any]:
+    return cast(type[Any], getattr(import_module(f"{__name__}.{kind}"), name))
 
 
 KINDS: Mapping[str, Kind] = {

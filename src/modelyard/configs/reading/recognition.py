@@ -75,7 +75,8 @@ def _is_mostly(value: Any, kind: Kind) -> bool:
     """Whether more than half of the keys at the top are those of the kind."""
     if not isinstance(value, dict):
         return False
-    return sum(is_setting(key, kind) for key in value) * 2 > len(value)
+    known = settings_fields(cast(Hashable, kind.settings_class)).keys()
+    return sum(key in known or key in kind.header_keys for key in value) * 2 > len(value)
 
 
 def _other_kind(value: Mapping[Any, Any], kind: Kind) -> Kind | None:

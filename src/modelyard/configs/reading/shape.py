@@ -14,7 +14,7 @@ from typing import Any
 from modelyard.configs.reading.document import Document, resolve
 from modelyard.configs.reading.given import GIVEN
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
-from modelyard.settings.build import build_settings, build_valid_part, rebuild_settings
+from modelyard.settings.build import Parts, build_settings, build_valid_part, rebuild_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +45,12 @@ def check_shape(document: Document, environments: tuple[str, ...] | None = None)
     own = resolve(document)
     base, problems = build_settings(settings_class, own.values, own.where, written=own.written)
     settings: dict[str, Any] = {}
+    values = dict.fromkeys(environments, own.values)
     for environment in environments:
         built = base
         if layers := document.layers(environment):
             merged = resolve(document, environment)
+            values[environment] = merged.values
             keys = dict.fromkeys(key for overlay in layers.values() for key in overlay)
             built, wrong = rebuild_settings(
                 settings_class, base, merged.values, keys, merged.where, merged.written
@@ -60,13 +62,13 @@ def check_shape(document: Document, environments: tuple[str, ...] | None = None)
     if not problems and not document.problems:
         return Shaped(document=document, settings=settings, problems=())
     partly: dict[str, Sequence[Any]] = {}
+    parts: Parts = {}
     doubtful: dict[str, frozenset[KeyPath]] = {}
     for environment in environments:
         tops = {("environments", name) for name in document.layers(environment)}
         doubts = {path[2:] if path[:2] in tops else path for path in document.doubtful}
-        values = resolve(document, environment).values
         partly[environment], doubtful[environment] = build_valid_part(
-            settings_class, values, doubts
+            settings_class, values[environment], doubts, parts
         )
     reported = {document.source.where(path) for path in document.doubtful}
     each_once = {(problem.where, problem.message): problem for problem in problems}
