@@ -50,12 +50,13 @@ def serving(
     limits: ServiceLimits | None = None,
     without_key: Caller | None = None,
     drain_s: float = 5.0,
+    engine: EngineLimits | None = None,
 ) -> Iterator[Running]:
     """A service of the project until the block is left; answers then come to their end."""
     with open_service(
         project,
         environment,
-        engine=EngineLimits(),
+        engine=engine or EngineLimits(),
         limits=limits or ServiceLimits(),
         without_key=without_key,
         note=lambda text: None,

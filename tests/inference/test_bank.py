@@ -11,6 +11,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+
+from modelyard.adapters.lora import AdapterMismatch
+from modelyard.core.errors import ModelyardError
+from modelyard.inference.adapter_weights import AdapterNotCarried, read_adapter
+from modelyard.inference.decoder import Decoder
+from modelyard.inference.interfaces import Segment
+from modelyard.inference.structure import recognise
 from tiny_models import (
     FAMILIES,
     adapted_model,
@@ -20,13 +27,6 @@ from tiny_models import (
     wanted_logits,
     write_adapter,
 )
-
-from modelyard.adapters.lora import AdapterMismatch
-from modelyard.core.errors import ModelyardError
-from modelyard.inference.adapter_weights import AdapterNotCarried, read_adapter
-from modelyard.inference.decoder import Decoder
-from modelyard.inference.interfaces import Segment
-from modelyard.inference.structure import recognise
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 ROW = tokens(20)

@@ -10,6 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import Gemma2Config, LlamaConfig, MistralConfig
+
+from modelyard.core.errors import InvalidInput
+from modelyard.inference.decoder import Decoder
+from modelyard.inference.interfaces import Segment
+from modelyard.inference.kv_cache import KvCache
+from modelyard.inference.structure import Unrecognised, recognise
 from tiny_models import (
     FAMILIES,
     adapted_model,
@@ -19,13 +26,6 @@ from tiny_models import (
     wanted_logits,
     write_adapter,
 )
-from transformers import Gemma2Config, LlamaConfig, MistralConfig
-
-from modelyard.core.errors import InvalidInput
-from modelyard.inference.decoder import Decoder
-from modelyard.inference.interfaces import Segment
-from modelyard.inference.kv_cache import KvCache
-from modelyard.inference.structure import Unrecognised, recognise
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 

@@ -5,21 +5,17 @@ Caches, promotions, rollbacks and evictions are on, and some who ask go away.
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-from marker_models import PLAIN, marker_model, markers, write_marker_adapter
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from answer_samples import make_effective
 from killed import SOAK
-from modelyard.adapters.import_ import import_adapter, plan_import
+from marked_project import question, said, write_marked
+from marker_models import PLAIN, markers
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.rollback import roll_back
 from modelyard.adapters.versions import AdapterVersion
@@ -30,30 +26,12 @@ from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.parts import Generation
 from modelyard.configs.kinds.performance_profiles import AnswerCache
 from modelyard.core.layout import Project
-from modelyard.core.progress import Silent
 from modelyard.deployments.effective_settings import Effective, EffectiveModel
 from modelyard.inference.engine_limits import EngineLimits
-from modelyard.weights.pull import require_base
 
 ORGANISATIONS, PROMOTED = (50, 12) if SOAK > 1 else (20, 5)
 """So many have an adapter each, and the first of them two versions."""
 REQUESTS, THREADS = 500 * SOAK, 48
-TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
-
-
-def write_base(folder: Path, model: Any) -> None:
-    """The model with a tokenizer in which token 7 is the text `7,` and token 0 ends an answer."""
-    size = model.config.vocab_size
-    texts = {"<end>": 0} | {f"{number},": number for number in range(1, size)}
-    tokenizer = Tokenizer(models.WordLevel(texts, unk_token="1,"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\d+,|\D"), "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    tokenizer.add_special_tokens(["<end>"])
-    model.generation_config.eos_token_id = model.config.eos_token_id = 0
-    model.save_pretrained(folder)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    config = {"eos_token": "<end>", "chat_template": TEMPLATE}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
 def local(adapter: str | None, cache: bool) -> Effective:
@@ -93,7 +71,7 @@ def ask(answerer: Answerer, seed: int, seen: Seen, left: threading.Semaphore) ->
         if chosen.random() < 0.03:
             cancelled.set()
         request = Request(
-            messages=(Message("user", "".join(f"{token}," for token in tokens)),),
+            messages=(Message("user", question(*tokens)),),
             organisation=f"org{number}",
             cancelled=cancelled,
             # An answer that ends by itself is kept, one that is cut is not.
@@ -109,11 +87,11 @@ def ask(answerer: Answerer, seed: int, seen: Seen, left: threading.Semaphore) ->
         if adapter is not None:
             second = answer.ref.endswith("@2")
             own = markers(number + ORGANISATIONS * second)
-        said = [int(word) for word in answer.text.split(",") if word]
+        words = said(answer.text)
         with seen.lock:
             seen.counts["cached" if answer.from_cache else answer.ref.partition("@")[2]] += 1
-            if not said or not set(said) <= set(own):
-                seen.foreign.append(f"{adapter} as {answer.ref}: {said}")
+            if not words or not set(words) <= set(own):
+                seen.foreign.append(f"{adapter} as {answer.ref}: {words}")
 
 
 def promote_on(project: Project, seconds: list[AdapterVersion], stop: threading.Event) -> None:
@@ -130,24 +108,9 @@ def promote_on(project: Project, seconds: list[AdapterVersion], stop: threading.
 def test_no_answer_of_another_organisation_however_they_ask(
     project: Project, tmp_path: Path
 ) -> None:
-    model = marker_model(ORGANISATIONS + PROMOTED)
-    write_base(tmp_path / "marked", model)
-    card = project.base_card("marked")
-    card.parent.mkdir()
-    text = project.base_card("tiny").read_text().replace("name: tiny", "name: marked")
-    where = text.index("    path: ")
-    card.write_text(f"{text[:where]}    path: {tmp_path / 'marked'}\n---\n\n# marked\n")
-    base = require_base(project, "marked", progress=Silent())
-    seconds = []
-    for number in range(ORGANISATIONS + PROMOTED):
-        folder = write_marker_adapter(tmp_path / str(number), model, number)
-        name = f"org{number % ORGANISATIONS}"
-        version = import_adapter(project, name, plan_import(folder, base), org=name)
-        if number < ORGANISATIONS:
-            promote_version(project, version)
-        else:
-            seconds.append(version)
-
+    seconds = write_marked(
+        project, tmp_path, organisations=ORGANISATIONS, promoted=PROMOTED
+    ).seconds
     limits = EngineLimits(max_batch=16, slots=6, adapter_bytes=400_000, waiting_each=64)
     seen, stop = Seen(), threading.Event()
     left = threading.Semaphore(REQUESTS)

@@ -14,11 +14,10 @@ from typing import Any
 
 import psutil
 import pytest
-from marker_models import MARKERS, PLAIN, marker_model, markers, write_marker_adapter
-from tiny_models import logits_of
 from toy_decoder import toy_tokenizer
 
 from killed import SOAK
+from marker_models import MARKERS, PLAIN, marker_model, markers, write_marker_adapter
 from modelyard.adapters.lora import AdapterMismatch
 from modelyard.inference.decoder import Decoder
 from modelyard.inference.generation import Generation, Request
@@ -26,6 +25,7 @@ from modelyard.inference.interfaces import LoadedAdapter
 from modelyard.inference.sampling import Sampling
 from modelyard.inference.scheduler import Limits, Scheduler
 from modelyard.inference.structure import recognise
+from tiny_models import logits_of
 
 ORGANISATIONS, VERSIONS, THREADS = 50, 3, 4
 REQUESTS, IN_FLIGHT = 500 * SOAK, 256

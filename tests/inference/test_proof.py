@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from gguf import GGMLQuantizationType, dequantize, quantize
-from tiny_models import FAMILIES, tiny_model, tokens, wanted_logits, write_adapter
 from transformers import Gemma2Config
 
 from modelyard.inference import decoder as decoder_module
@@ -21,6 +20,7 @@ from modelyard.inference.proof import open_decoder, prove_adapter, prove_base
 from modelyard.inference.stock import StockDecoder
 from modelyard.inference.structure import recognise
 from modelyard.weights.grid import Blocks, write_grid
+from tiny_models import FAMILIES, tiny_model, tokens, wanted_logits, write_adapter
 
 ROWS = [tokens(n, n) for n in (30, 24, 40)]
 

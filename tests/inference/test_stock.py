@@ -7,6 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import Gemma2Config
+
+from modelyard.adapters.lora import AdapterMismatch
+from modelyard.inference.decoder import Decoder
+from modelyard.inference.interfaces import Segment
+from modelyard.inference.stock import StockDecoder
+from modelyard.inference.structure import recognise
 from tiny_models import (
     FAMILIES,
     adapted_model,
@@ -16,13 +23,6 @@ from tiny_models import (
     wanted_logits,
     write_adapter,
 )
-from transformers import Gemma2Config
-
-from modelyard.adapters.lora import AdapterMismatch
-from modelyard.inference.decoder import Decoder
-from modelyard.inference.interfaces import Segment
-from modelyard.inference.stock import StockDecoder
-from modelyard.inference.structure import recognise
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 GEMMA = Gemma2Config(

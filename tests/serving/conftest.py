@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from marked_service import write_marked_service
 
+from killed import SOAK
+from marked_project import Marked
+from modelyard.adapters.versions import load_version
 from modelyard.core.layout import Project
 from served import Running, serving
 from served_project import ANSWER, write_served
@@ -63,6 +67,37 @@ def talking(
     project = _copy(served_project[0], tmp_path)
     monkeypatch.chdir(project.root)
     return project
+
+
+@pytest.fixture(scope="session")
+def marked_made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Marked, Path]]:
+    """The project of many organisations, and the home that it was made in."""
+    folder = tmp_path_factory.mktemp("marked")
+    organisations, promoted = (50, 12) if SOAK > 1 else (10, 3)
+    home = folder / "home"
+    home.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        _live_in(patch, home)
+        made = write_marked_service(
+            folder / "project", organisations=organisations, promoted=promoted
+        )
+        yield made, home
+
+
+@pytest.fixture
+def marked(
+    tmp_path: Path,
+    own_home: Path,
+    marked_made: tuple[Marked, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Marked:
+    """A copy of it, which a test may change; the current folder is in it."""
+    made, home = marked_made
+    _live_in(monkeypatch, home)
+    project = _copy(made.project, tmp_path)
+    monkeypatch.chdir(project.root)
+    seconds = [load_version(project, each.adapter, each.number) for each in made.seconds]
+    return Marked(project, made.organisations, seconds)
 
 
 @pytest.fixture

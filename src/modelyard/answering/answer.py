@@ -32,6 +32,7 @@ from modelyard.answering.request import (
     Answer,
     AnswerCancelled,
     AnswerFailed,
+    BrokenModel,
     ContextTooLong,
     NothingFound,
     OverLimit,
@@ -256,8 +257,8 @@ class Answerer:
             raise error
         builtin = next((s.model for s in steps if s.model.settings.provider == "builtin"), None)
         unanswered = run.unanswered(tried)
-        if isinstance(unanswered, ContextTooLong) and not run.chunks:
-            raise unanswered  # nothing is out of order, and there is nothing to quote
+        if isinstance(unanswered, (ContextTooLong, BrokenModel)) and not run.chunks:
+            raise unanswered  # it says what to mend, and there is nothing to quote
         if builtin is not None and run.schema is None:
             if tried:
                 run.notes.append(f"no language model answered: {tried}")

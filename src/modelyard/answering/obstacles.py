@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from modelyard.answering import breaker
 from modelyard.answering.input_size import InputSize
 from modelyard.answering.local_models import LocalModels
 from modelyard.answering.money.ledger import UNKNOWN_PRICE_HINT, check_budget
-from modelyard.answering.request import LeftOut
+from modelyard.answering.request import LeftOut, LeftOutFor
+from modelyard.answering.unanswered import is_damage
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.deployments.effective_settings import Effective, EffectiveModel
@@ -34,7 +37,8 @@ def find_obstacle(
             local_models.find(model, effective.environment)
         except ModelyardError as error:
             hint = f" ({error.hint})" if error.hint else ""
-            return LeftOut(model=name, why="not_local", reason=f"{error}{hint}")
+            why: LeftOutFor = "damaged" if is_damage(error) else "not_local"
+            return LeftOut(model=name, why=why, reason=f"{error}{hint}")
     try:
         if settings.endpoint is not None:
             read_endpoint(settings.endpoint)
@@ -49,6 +53,20 @@ def find_obstacle(
     if seen.state == "open":
         return LeftOut(model=name, why="breaker", reason=seen.words)
     return None
+
+
+def find_stand_in(model: EffectiveModel, damaged: Mapping[str, str]) -> LeftOut | None:
+    """Why a bare base is not asked in the place of its adapter whose files are damaged.
+
+    Whoever asks could not tell its answers from the adapter's. damaged: by the name of a base, the
+    adapter of it that could not be used.
+    """
+    settings = model.settings
+    adapter = damaged.get(settings.model)
+    if settings.provider != "local" or settings.adapter is not None or adapter is None:
+        return None
+    reason = f"{adapter} is damaged, and its base does not answer in its place"
+    return LeftOut(model=model.name, why="damaged", reason=reason)
 
 
 def find_budget_obstacle(

@@ -22,6 +22,7 @@ LeftOutFor = Literal[
     "unknown_price",
     "no_json",
     "not_local",
+    "damaged",
     "out_of_time",
     "cancelled",
 ]

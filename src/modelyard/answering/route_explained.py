@@ -11,7 +11,7 @@ from modelyard.answering.ab_test import follow_ab_test
 from modelyard.answering.answer import Answerer
 from modelyard.answering.input_size import InputSize
 from modelyard.answering.money.worst_case import worst_case
-from modelyard.answering.obstacles import find_budget_obstacle, find_obstacle
+from modelyard.answering.obstacles import find_budget_obstacle, find_obstacle, find_stand_in
 from modelyard.answering.prompt import wanted_schema
 from modelyard.answering.request import LeftOut, Request
 from modelyard.answering.route import Reason
@@ -83,13 +83,14 @@ def explain_route(
     window_s = effective.monitoring.window_s
     typical_s = answerer.speeds.typical_s(effective.environment, window_s)
     asked: list[ExplainedStep] = []
+    damaged: dict[str, str] = {}
     left_out = [
         LeftOut(model=name, why="local_only", reason="it needs a network, and the domain is local")
         for name in effective.kept_off
     ]
     for step in answerer.order(effective, size, schema=schema):
         model, settings = step.model, step.model.settings
-        obstacle = find_obstacle(
+        obstacle = find_stand_in(model, damaged) or find_obstacle(
             answerer.project,
             effective,
             model,
@@ -97,6 +98,8 @@ def explain_route(
             needs_json=schema is not None,
             size=size,
         )
+        if obstacle is not None and obstacle.why == "damaged" and settings.adapter is not None:
+            damaged[settings.model] = settings.adapter
         worst, note = worst_case(effective, model, size, schema=schema), step.note
         if obstacle is None:
             obstacle = _over_budget(answerer, effective, model, organisation, worst.usd)

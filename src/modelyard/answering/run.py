@@ -21,7 +21,7 @@ from modelyard.answering.local_provider import LocalProvider
 from modelyard.answering.money.bill import Bill
 from modelyard.answering.money.ledger import Reservation, reserve
 from modelyard.answering.money.worst_case import WorstCase, worst_case
-from modelyard.answering.obstacles import find_obstacle
+from modelyard.answering.obstacles import find_obstacle, find_stand_in
 from modelyard.answering.prompt import wanted_schema
 from modelyard.answering.recorded import Answering, total_cost_usd, total_usage
 from modelyard.answering.request import (
@@ -89,6 +89,9 @@ class Run:
     """The last refusal after which the next model was asked."""
     spent_usd: float = 0.0
     """What the models that were asked cost, the most that it can be where it is not known."""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """By the name of a base, the adapter of it that could not be used: its base does not answer
+    instead."""
     why: Unanswered = field(default_factory=Unanswered)
     """Why there is no answer, as far as models were asked."""
 
@@ -108,6 +111,9 @@ class Run:
         Raises AnswerFailed when no other model is to be asked either.
         """
         self.require_wanted()
+        if stand_in := find_stand_in(model, self.damaged):
+            self.left_out.append(stand_in)
+            return None
         local = self._find_local(model)
         key = cache_key(self.effective, model, self.request, self.messages, local)
         if key is not None and (kept := self._kept(key)):
@@ -129,7 +135,7 @@ class Run:
         bill, repair_bill = Bill(worst.call_usd), Bill(worst.repair_usd)
         try:
             asked = self._open(model, local, size, worst, bill)
-            answer = self._draw(asked, worst, repair_bill) if asked else None
+            answer = self._draw(model, asked, worst, repair_bill) if asked else None
         finally:
             self._settle(reservation, bill, repair_bill)
         if answer is not None and key is not None:
@@ -156,12 +162,17 @@ class Run:
             try:
                 return self.local_models.find(model, self.effective.environment)
             except ModelyardError as error:
-                self._note_damage(error, model.settings.adapter or model.settings.model)
+                if is_damage(error):
+                    self._note_damage(model, error.message)
         return None
 
-    def _note_damage(self, error: ModelyardError, name: str) -> None:
-        if is_damage(error):
-            self.why.broken = name, error.message
+    def _note_damage(self, model: EffectiveModel, reason: str) -> None:
+        settings = model.settings
+        if settings.adapter is None:
+            self.why.broken = settings.model, reason
+        else:
+            self.why.broken = settings.adapter, reason
+            self.damaged[settings.model] = settings.adapter
 
     def _size(self, local: LocalModel | None) -> InputSize:
         if local is not None:
@@ -273,8 +284,9 @@ class Run:
             try:
                 provider, load_s = self.local_models.open(local, self.request.organisation)
             except ModelyardError as error:
-                self._note_damage(error, local.name)
-                self._leave_out(model, "not_local", str(error))
+                if is_damage(error):
+                    self._note_damage(model, error.message)
+                self._leave_out(model, "damaged" if is_damage(error) else "not_local", str(error))
                 return None
             room = min(settings.context_tokens, provider.context_tokens)
             settings = replace(settings, context_tokens=room)
@@ -294,7 +306,9 @@ class Run:
             load_s=load_s,
         )
 
-    def _draw(self, asked: AskedModel, worst: WorstCase, repair_bill: Bill) -> Answer | None:
+    def _draw(
+        self, model: EffectiveModel, asked: AskedModel, worst: WorstCase, repair_bill: Bill
+    ) -> Answer | None:
         """What the model makes of the request; None when the next one is to be asked."""
         held = hold_to_form(asked, self.schema, is_own=self.request.json_schema is not None)
         self.notes += held.notes
@@ -320,7 +334,7 @@ class Run:
             on_text=self.on_text,
         )
         if isinstance(drawn, NotDrawn):
-            self._pass_on(asked, drawn)
+            self._pass_on(model, asked, drawn)
             return None
         self.notes += drawn.notes
         answer = self._answer(asked.answering, drawn.text, finish=drawn.finish)
@@ -338,7 +352,7 @@ class Run:
             self.on_text(answer.text)
         return answer
 
-    def _pass_on(self, asked: AskedModel, made: NotDrawn) -> None:
+    def _pass_on(self, model: EffectiveModel, asked: AskedModel, made: NotDrawn) -> None:
         """What follows from having no answer: the next model, or the end of it all."""
         if made.left_out is not None:
             self.left_out.append(made.left_out)
@@ -348,10 +362,7 @@ class Run:
             if failure.kind == "too_long":
                 self.why.too_long = asked.input_tokens, asked.settings.context_tokens
             if failure.kind == "damaged":
-                self.why.broken = (
-                    asked.settings.adapter or asked.settings.model,
-                    failure.reason,
-                )
+                self._note_damage(model, failure.reason)
             if failure.kind == "busy" and asked.answering.runs_here:
                 self.why.engine_busy = True
             if self.calls.shown:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from types import MappingProxyType
 
-from modelyard.adapters.versions import list_adapters, load_version, version_numbers
+from modelyard.adapters.owner import Owner, find_owner
+from modelyard.adapters.versions import list_adapters, version_numbers
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 
@@ -62,16 +63,15 @@ class OwnAdapters:
 
     def _read(self) -> dict[str | None, dict[str, str]]:
         before = {
-            name: (who, base) for who, own in self._owned.items() for name, base in own.items()
+            name: Owner(who, base) for who, own in self._owned.items() for name, base in own.items()
         }
         owned: dict[str | None, dict[str, str]] = {}
         for adapter in list_adapters(self._project):
             whose = before.get(adapter)  # for one of which every version is damaged by now
             for number in reversed(version_numbers(self._project, adapter)):
                 with suppress(ModelyardError):
-                    manifest = load_version(self._project, adapter, number).manifest
-                    whose = manifest.org, manifest.base.name
+                    whose = find_owner(self._project, adapter, number)
                     break
             if whose is not None:
-                owned.setdefault(whose[0], {})[adapter] = whose[1]
+                owned.setdefault(whose.org, {})[adapter] = whose.base
         return owned

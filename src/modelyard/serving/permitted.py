@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from modelyard.access.caller import Caller
-from modelyard.adapters.versions import active_number, resolve_version, version_numbers
+from modelyard.adapters.owner import find_owner
+from modelyard.adapters.versions import active_number, resolve_number, version_numbers
 from modelyard.answering.asked_model import load_asked
 from modelyard.configs.kinds.integration import Served
 from modelyard.configs.kinds.integration import Service as ServiceSettings
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import load_integration, load_live_domains
+from modelyard.deployments.effective import load_effective, load_integration, load_live_domains
 from modelyard.deployments.effective_settings import Effective
 from modelyard.records.modelref import ModelRef
 from modelyard.retrieval.indexes import load_indexes
@@ -147,8 +148,13 @@ def find_model(service: Service, caller: Caller, name: str) -> Effective:
             is_there = _has_version(service, ref)
         if not is_there:
             raise no_such_model(name)
-    with _configs():
-        effective = load_asked(service.project, service.environment, model=str(ref))
+    project, environment = service.project, service.environment
+    if ref.kind == "domain":  # whose adapters are read when they are to answer
+        with _configs():
+            effective = load_effective(environment, ref.name, project=project)
+    else:
+        with _files(name) if ref.kind == "adapter" else _configs():
+            effective = load_asked(project, environment, model=str(ref))
     if caller.organisation is not None:
         with _files(name):
             is_own = _is_for(service, caller.organisation, effective)
@@ -190,6 +196,7 @@ def _is_for(service: Service, organisation: str, effective: Effective) -> bool:
     ]
     adapters = {each.settings.adapter for each in models if each.settings.adapter is not None}
     return all(
-        resolve_version(service.project, adapter).manifest.org in (organisation, None)
+        find_owner(service.project, *resolve_number(service.project, adapter)).org
+        in (organisation, None)
         for adapter in adapters
     )

@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tiny_models import EVERY_MODULE, tiny_model
 from transformers import LlamaConfig
+
+from tiny_models import EVERY_MODULE, tiny_model
 
 PLAIN = 64
 """The tokens from 0 on that are no markers."""
