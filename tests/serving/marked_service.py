@@ -18,6 +18,10 @@ description: Says it once
 generation: {temperature: 0, max_output_tokens: 6}
 cache: {enabled: true}
 """
+_LONGER = """
+description: Says more
+generation: {temperature: 0, max_output_tokens: 12}
+"""
 _MODEL = """
 description: Answers with markers
 provider: local
@@ -25,6 +29,13 @@ model: marked
 context_tokens: 4k
 max_output_tokens: 16
 timeout: 10 minutes
+"""
+_BASIC = """
+description: What is left when nothing else answers
+provider: builtin
+model: basic
+context_tokens: 4k
+max_output_tokens: 1k
 """
 _DOMAIN = """
 description: Questions
@@ -44,7 +55,9 @@ def write_marked_service(root: Path, *, organisations: int, promoted: int) -> Ma
         project, root.parent, organisations=organisations, promoted=promoted, room=ROOM
     )
     _write(project, "performance_profiles/cached.yaml", _PROFILE)
+    _write(project, "performance_profiles/longer.yaml", _LONGER)
     _write(project, "language_models/base_alone.yaml", _MODEL)
+    _write(project, "language_models/basic.yaml", _BASIC)
     _write(project, "specialized_models/plain.yaml", _DOMAIN.format(model="base_alone"))
     for number in range(organisations):
         _write(project, f"language_models/of{number}.yaml", f"{_MODEL}adapter: org{number}\n")
@@ -58,7 +71,7 @@ def write_marked_service(root: Path, *, organisations: int, promoted: int) -> Ma
         project,
         "integration.yaml",
         "model_integration:\n  primary_models: {language: base_alone}\n"
-        "  fallback_strategy: {order: [base_alone]}\n"
+        "  fallback_strategy: {order: [base_alone, basic]}\n"
         f"  service:\n    everyone: {{domains: [plain]}}\n    organisations:\n{served}",
     )
     return marked
@@ -69,10 +82,7 @@ def ask(connection: HTTPConnection, key: str, **body: Any) -> tuple[int, dict[st
     headers = {"Authorization": f"Bearer {key}"}
     connection.request("POST", CHAT, json.dumps(body), headers)
     with connection.getresponse() as response:
-        content = response.read().decode()
-        if not content.startswith("data:"):
-            return response.status, json.loads(content)
-        return response.status, _joined(content)
+        return response.status, whole(response.read().decode())
 
 
 def text_of(answer: dict[str, Any]) -> str:
@@ -86,9 +96,11 @@ def user(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-def _joined(stream: str) -> dict[str, Any]:
-    """A stream put together as the answer is without one."""
-    events = [line.removeprefix("data: ") for line in stream.splitlines() if line]
+def whole(content: str) -> dict[str, Any]:
+    """An answer, put together where it was streamed; fails for one that is cut."""
+    if not content.startswith("data:"):
+        return dict(json.loads(content))
+    events = [line.removeprefix("data: ") for line in content.splitlines() if line]
     chunks = [json.loads(event) for event in events if event != "[DONE]"]
     failed = [chunk for chunk in chunks if "error" in chunk]
     if failed:

@@ -95,8 +95,15 @@ def test_the_end_comes_at_the_deadline_or_with_the_second_signal(
     with serving(talking, drain_s=0.2 if signals == 1 else 600) as running:
         slow = ask(running, running.key("acme"), model="endless", max_tokens=TOKENS, stream=True)
         until(lambda: running.service.answerer.figures().running == 1)
+        whole = ask(running, running.key("acme"), model="endless", max_tokens=TOKENS)
+        until(lambda: running.service.answerer.figures().running == 2)
         for _ in range(signals):
             running.signal()
+        refused = whole.getresponse()
+        assert refused.status == 503 and int(refused.getheader("Retry-After") or 0) > 0
+        with slow.getresponse() as streamed:
+            assert '"code": "stopping"' in streamed.read().decode()
     slow.close()
+    whole.close()
     assert time.monotonic() - began < 60
-    assert statuses(running) == [499]
+    assert statuses(running) == [503, 503]

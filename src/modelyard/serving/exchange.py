@@ -34,9 +34,13 @@ from modelyard.serving.auditing import AuditDraft
 from modelyard.serving.bodies import Body, BodyType, read_body
 from modelyard.serving.callers import find_caller, local_user
 from modelyard.serving.permitted import find_model, load_service_settings
-from modelyard.serving.problems import CLIENT_GONE, Problem, Style, explain_failure
+from modelyard.serving.problems import CLIENT_GONE, Problem, Style, explain_failure, stopping
 from modelyard.serving.service import Service
 
+_ENDED = stopping(5)
+"""What a client is told whose answer did not come to its end before the service did."""
+_LAST_WORDS_S = 1.0
+"""How long a client may take to hear that."""
 _log = logging.getLogger("modelyard.serving")
 T = TypeVar("T")
 
@@ -201,17 +205,28 @@ class EventStream(Response):
         """Send all of it, or stop when the client has gone."""
         sending = asyncio.ensure_future(self._send(send))
         leaving = asyncio.ensure_future(until_gone(receive))
+        status = CLIENT_GONE
         try:
             await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 with suppress(TimeoutError):  # it takes nothing any more: as good as gone
                     await sending
+        except asyncio.CancelledError:  # the service ends, and its time for answers is over
+            status = _ENDED.status
         finally:
             for task in (sending, leaving):
                 task.cancel()
             await asyncio.gather(sending, leaving, return_exceptions=True)
             await self._stack.aclose()
-            await self._exchange.record(CLIENT_GONE)
+            await self._exchange.record(status)
+        if status == _ENDED.status:
+            with suppress(TimeoutError):
+                await self._say_ended(send)
+
+    async def _say_ended(self, send: Send) -> None:
+        said = "".join(self._writer.fail(_ENDED)).encode()
+        async with asyncio.timeout(_LAST_WORDS_S):
+            await send({"type": "http.response.body", "body": said, "more_body": False})
 
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -310,8 +325,9 @@ async def _exchange(exchange: Exchange) -> Response:
         response = await exchange.route.handle(exchange)
         if not isinstance(response, EventStream):
             await exchange.record(response.status_code)
-    except Exception as error:
-        response = _told(exchange, error)
+    except (Exception, asyncio.CancelledError) as error:
+        # Cancelled: the service ends, and its time for answers is over.
+        response = _told(exchange, error if isinstance(error, Exception) else _ENDED)
         try:
             await exchange.record(response.status_code)
         except Exception as unrecorded:  # such as a full disk: then nobody is told anything else

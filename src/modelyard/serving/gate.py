@@ -6,7 +6,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelyard.serving.problems import Problem, style_of
+from modelyard.serving.problems import stopping, style_of
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -21,6 +21,8 @@ class Gate:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._retry_after_s: float | None = None
+        self.under_way = 0
+        """Requests that were let through and are not answered to the last byte."""
 
     def close(self, retry_after_s: float) -> None:
         """Let no request through any more; another service may answer after so many seconds."""
@@ -41,14 +43,13 @@ class Gate:
             await send(message)
 
         if self._retry_after_s is None:
-            await self._app(scope, receive, send_with_headers)
+            self.under_way += 1
+            try:
+                await self._app(scope, receive, send_with_headers)
+            finally:
+                self.under_way -= 1
             return
-        problem = Problem(
-            status=503,
-            message="this service is being stopped",
-            code="stopping",
-            retry_after_s=self._retry_after_s,
-        )
+        problem = stopping(self._retry_after_s)
         response = JSONResponse(
             problem.body(style_of(scope["path"])), problem.status, dict(problem.headers)
         )

@@ -86,6 +86,16 @@ def style_of(path: str) -> Style:
     return "anthropic" if path.startswith("/v1/messages") else "openai"
 
 
+def stopping(retry_after_s: float) -> Problem:
+    """What a client is told while the service ends; another may answer after so many seconds."""
+    return Problem(
+        status=503,
+        message="this service is being stopped",
+        code="stopping",
+        retry_after_s=retry_after_s,
+    )
+
+
 def no_such_model(name: str) -> Problem:
     """The same words for a model that does not exist and for one of somebody else."""
     return Problem(

@@ -10,7 +10,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,8 @@ from modelyard.serving.gate import Gate
 from modelyard.serving.service import Service
 
 _POLL_S = 0.05
+_CUT_OFF_S = 5.0
+"""How long requests that are cut off may take to be recorded."""
 _BACKLOG = 2048
 _LONGEST_SOCKET_PATH = 100
 
@@ -163,12 +165,22 @@ async def serve(
     course.on_drain(service.answers.under_way)
     with suppress(TimeoutError):
         async with asyncio.timeout(course.drain_s):
-            while service.answers.under_way and not stopping.kill.is_set():
+            while gate.under_way and not stopping.kill.is_set():
                 await asyncio.sleep(_POLL_S)
+    await _cut_off(servers)
     for server in servers:
         server.should_exit = True
         server.force_exit = stopping.kill.is_set()
     await asyncio.gather(*serving)
+
+
+async def _cut_off(servers: Sequence[Server]) -> None:
+    """End what is still under way; each request is recorded, and its client told."""
+    tasks = [task for server in servers for task in server.server_state.tasks]
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_CUT_OFF_S)
 
 
 def _server(
