@@ -34,6 +34,15 @@ max_output_tokens: 4k
 prices: {{input_per_million: $2.00, output_per_million: $8.00}}
 """
 WORDS = ("m0", "m1", "m2", "m3", "gpt4", "claude", "basic_nlp", "gpt-4", "nick", "none")
+ALIASES = (
+    "aliases: [{word}]\n",
+    "aliases:\n  # nick\n  - {word}\n  - 'other'\n",
+    "'aliases' : [\n  a,\n  {word}]\n",
+    "x-names: &names [{word}]\naliases: *names\n",
+    "? aliases\n: [{word}]\n",
+    "<<: {{aliases: [{word}], timeout: 5 seconds}}\n",
+)
+"""As people write them, and as they could."""
 
 
 @pytest.fixture
@@ -91,7 +100,7 @@ class Changes:
         if draw.random() < 0.7:
             text += f"fallback: {draw.choice(WORDS)}\n"
         if draw.random() < 0.3:
-            text += f"aliases: [{draw.choice(WORDS)}]\n"
+            text += draw.choice(ALIASES).format(word=draw.choice(WORDS))
         if draw.random() < 0.2:
             text += f"name: {draw.choice(WORDS)}\n"
         if draw.random() < 0.1:
@@ -252,9 +261,15 @@ def test_many_models_with_aliases_are_kept(
     kept, without = both(project, paths)
     assert kept == without
     assert held == paths
+    held.clear()
+    paths[3].write_text(f"{paths[3].read_text()}# changed\n")
+    both(project, paths)
+    assert held == [path for path in paths if path != paths[3]]
+    held.clear()
     paths[3].write_text(MODEL.format(key=0) + "aliases: [nick-m0]\n")
     kept, without = both(project, paths)
     assert kept == without
+    assert held == [path for path in paths if path not in (paths[0], paths[3])]
     assert [found.code for found in kept.findings] == ["name-taken"] * 2
 
 

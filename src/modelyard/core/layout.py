@@ -260,7 +260,8 @@ class Project:
 
     def show(self, path: Path) -> str:
         """`path` for messages: relative to the project when it lies inside."""
-        return "." if path == self.root else str(path).removeprefix(f"{self.root}/")
+        text, root = str(path), str(self.root)
+        return "." if text == root else text.removeprefix(f"{root}/")
 
     def contain(self, path: Path, kind: str) -> Path:
         """Return `path` resolved; refuses links out of the project and broken links."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice, product
 from typing import Any, TypeVar, cast
 
@@ -25,6 +26,7 @@ _MOST_PASSES = 8
 _MOST_VARIANTS = 32
 """Settings with other values in the place of what is missing."""
 _LEFT_OUT = object()
+_NOTHING = frozenset[KeyPath]()
 
 
 def build_settings(
@@ -113,7 +115,7 @@ def build_valid_part(
     choices: dict[str, tuple[Any, ...]] = {}
     for key, value in values.items():
         if (key,) not in doubts:
-            below = frozenset(path for path in doubts if path[0] == key)
+            below = frozenset(path for path in doubts if path[0] == key) if doubts else _NOTHING
             place = (key, id(value), below)
             if place not in parts:
                 parts[place] = _valid_part(settings, key, value, below)
@@ -123,14 +125,19 @@ def build_valid_part(
     for key, field in fields.items():
         if field.required and field.name not in choices:
             doubts.add((key,))
-            filled = (
-                _valid_part(settings, key, each[key], frozenset())
-                for each in fill_in(settings, {}, [(key,)])
-            )
-            choices[field.name] = tuple(built for part in filled for built in part.built)
+            choices[field.name] = _instead_of_missing(cast(Any, settings), key)
     combined = islice(product(*choices.values()), _MOST_VARIANTS)
     built = [settings(**dict(zip(choices, chosen, strict=True))) for chosen in combined]
     return built, frozenset(doubts)
+
+
+@lru_cache
+def _instead_of_missing(settings: type[Any], key: str) -> tuple[Any, ...]:
+    """Values for a required key of the outermost mapping that is not there."""
+    filled = (
+        _valid_part(settings, key, each[key], _NOTHING) for each in fill_in(settings, {}, [(key,)])
+    )
+    return tuple(built for part in filled for built in part.built)
 
 
 def _valid_part(
@@ -144,6 +151,10 @@ def _valid_part(
         found.unknown_key((key,), converters)
         return ValidPart(value, (), frozenset({*doubts, (key,), *found.meant}))
     _, convert = converters[key]
+    if not doubtful:
+        whole = convert(value, (key,), found)
+        if not found.problems:
+            return ValidPart(value, (whole,), _NOTHING)
     kept = _without({key: value}, doubts)
     for _ in range(_MOST_PASSES):
         if key not in kept:

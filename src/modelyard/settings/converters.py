@@ -148,7 +148,7 @@ def class_converter(settings: type) -> Converter:
     required = [key for key, field in settings_fields(settings).items() if field.required]
 
     def convert(values: Any, path: KeyPath, found: Diagnostics) -> Any:
-        if not isinstance(values, Mapping):
+        if type(values) is not dict and not isinstance(values, Mapping):
             return found.wrong(path, "a mapping", values, "wrong-type")
         built = {}
         before = len(found.problems)

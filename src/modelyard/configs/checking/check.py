@@ -347,9 +347,10 @@ def _check_overlays(document: Document) -> Iterator[Diagnostic]:
     if "environments" in written and not written["environments"]:
         message = "'environments' is empty, so that every environment is the same"
         yield warning(("environments",), "empty-overlay", message, hint="leave it out")
+    own = resolve(document).values
     for environment, overlay in document.overlays.items():
         *inherited, _ = document.environments.lineage(environment)
-        below = resolve(document, inherited[-1] if inherited else None).values
+        below = resolve(document, inherited[-1]).values if inherited else own
         source = inherited[-1] if any(map(document.overlays.get, inherited)) else "the base"
         yield from _check_overlay(overlay or {}, below, ("environments", environment), source)
 
@@ -498,8 +499,9 @@ def _endpoint_at(reference: str) -> str | None:
 
 def _written_secrets(value: Any, path: KeyPath, document: Document) -> Iterator[tuple[str, str]]:
     """What looks like a reference to a secret in a document that is not valid."""
-    if isinstance(value, str) and _SECRET_REFERENCE.fullmatch(value):
-        yield value, document.source.where(path)
+    if isinstance(value, str):
+        if value.startswith(("env:", "file:")) and _SECRET_REFERENCE.fullmatch(value):
+            yield value, document.source.where(path)
     elif isinstance(value, (dict, list)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in items:

@@ -27,7 +27,7 @@ from typing import Any
 import modelyard
 from modelyard.configs.checking.found import SecretPlace, Verdict
 from modelyard.configs.checking.view import (
-    ALIASES,
+    ALIAS,
     CONFIG,
     NAMES,
     PROJECT,
@@ -165,7 +165,10 @@ class KeptVerdicts:
         return self._answers[question]
 
     def _find_answer(self, what: str, about: str) -> str | None:
-        if what in (CONFIG, ALIASES):
+        if what == ALIAS:
+            found = [(name, path.name) for name, path in self.catalogue.may_have_alias(about)]
+            return _digest(repr(found).encode())
+        if what == CONFIG:
             files = [
                 (path.name, self._digests.get(path))
                 for path in files_behind(self.catalogue, what, about)

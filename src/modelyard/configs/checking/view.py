@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,9 +23,9 @@ _MOST_WALKED = 64
 
 Question = tuple[str, str]
 """What a check asks about more than its own file: which of these, and about what."""
-CONFIG, NAMES, WORD, ALIASES = "config", "names", "word", "aliases"
+CONFIG, NAMES, WORD, ALIAS = "config", "names", "word", "alias"
 """The files of a config KIND/NAME; the names of a kind; the language model that a word stands for;
-the files of language models in which aliases may stand."""
+the files of language models that may have a word as an alias, each of which is asked about too."""
 PROJECT, OTHER = "project", "other"
 """The bases, datasets and adapters of the project; anything else."""
 
@@ -113,10 +112,11 @@ class ConfigSet:
             self._names[kind] = sorted(drafts.union(self.catalogue.names_given(kind)))
         return self._names[kind]
 
-    def names_with_aliases(self) -> list[str]:
-        """The names of the language models in whose files aliases may stand."""
+    def may_have_alias(self, word: str) -> list[str]:
+        """The names of the language models that may have a word as an alias."""
+        self.asked.add((ALIAS, word))
         drafts = {name for kind, name in self._drafts if kind == "language_models"}
-        return sorted(drafts.union(self.catalogue.files_with_aliases()))
+        return sorted(drafts.union(name for name, _ in self.catalogue.may_have_alias(word)))
 
     def all_asked(self, path: Path) -> frozenset[Question]:
         """What was asked in the check of a file, with what the files asked about hang on."""
@@ -138,8 +138,6 @@ def files_behind(catalogue: ConfigCatalogue, what: str, about: str) -> list[Path
         if KINDS[kind].single:
             return catalogue.paths(kind)
         return catalogue.paths_named(kind, name)
-    if what == ALIASES:
-        return [path for paths in catalogue.files_with_aliases().values() for path in paths]
     return []
 
 
@@ -206,21 +204,12 @@ class EnvironmentView:
 
     def models_called(self, word: str) -> list[str]:
         """The language models of that name or alias, the one of the name first."""
-        self.configs.asked.add((ALIASES, ""))
         named = [word] if self.model(word) is not None else []
-        return named + [name for name in self._aliased.get(word, ()) if name != word]
-
-    @cached_property
-    def _aliased(self) -> Mapping[str, Sequence[str]]:
-        """The names of language models by each of their aliases."""
-        asked = frozenset(self.configs.asked)
-        aliased: dict[str, list[str]] = {}
-        for name in self.configs.names_with_aliases():
+        for name in self.configs.may_have_alias(word):
             model = self.model(name)
-            for word in dict.fromkeys(model.aliases if model is not None else ()):
-                aliased.setdefault(word, []).append(name)
-        self.configs.asked.intersection_update(asked)  # ALIASES stands for each of these models
-        return aliased
+            if name != word and model is not None and word in model.aliases:
+                named.append(name)
+        return named
 
     def domain(self, name: str) -> SpecializedModel | None:
         """The specialised model of a domain."""

@@ -18,11 +18,10 @@ from modelyard.configs.reading.document import (
     inspect_document,
     is_config_name,
     kind_of,
-    may_have_aliases,
+    peek_alias_words,
     peek_aliases,
     peek_name,
     peek_name_in,
-    peek_text_with_aliases,
 )
 from modelyard.configs.reading.given import read_given
 from modelyard.core.errors import (
@@ -176,45 +175,37 @@ class ConfigCatalogue:
         if word in self._by_name("language_models"):
             return word
         if word not in self._aliased:
-            named = [
-                name
-                for name, path, text in self._with_aliases
-                # A text with a backslash may say the word in another way.
-                if (word in text or "\\" in text) and word in self._aliases_in(path)
-            ]
+            candidates = self.may_have_alias(word)
+            named = [name for name, path in candidates if word in self._aliases_in(path)]
             self._aliased[word] = list(dict.fromkeys(named))
         named = self._aliased[word]
         return named[0] if len(named) == 1 else word
 
+    def may_have_alias(self, word: str) -> list[tuple[str, Path]]:
+        """Name and file of each language model that may have a word as an alias; none is parsed."""
+        by_word, any_word = self._by_alias_word
+        return [*by_word.get(word, ()), *any_word]
+
     @cached_property
-    def _with_aliases(self) -> list[tuple[str, Path, str]]:
-        """Name, file and text of each language model that may have aliases; none is parsed."""
-        return [
-            (name, path, text)
-            for name, paths in self._by_name("language_models").items()
-            for path in paths
-            if (text := self._text_with_aliases(path)) is not None
-        ]
+    def _by_alias_word(self) -> tuple[Mapping[str, list[tuple[str, Path]]], list[tuple[str, Path]]]:
+        """Name and file of language models by the words that may be an alias of each; and of those
+        that may have any word."""
+        by_word: dict[str, list[tuple[str, Path]]] = {}
+        any_word: list[tuple[str, Path]] = []
+        for name, paths in self._by_name("language_models").items():
+            for path in paths:
+                words = peek_alias_words(path, self.content_of(path))
+                if words is None:
+                    any_word.append((name, path))
+                for word in words or ():
+                    by_word.setdefault(word, []).append((name, path))
+        return by_word, any_word
 
     def _aliases_in(self, path: Path) -> list[str]:
         """The aliases in a file, which is parsed for it once."""
         if path not in self._aliases:
             self._aliases[path] = peek_aliases(path, self.content_of(path))
         return self._aliases[path]
-
-    def _text_with_aliases(self, path: Path) -> str | None:
-        data = self.content_of(path)
-        if data is None:
-            return peek_text_with_aliases(path)
-        text = data.decode(errors="replace")
-        return text if may_have_aliases(text) else None
-
-    def files_with_aliases(self) -> Mapping[str, list[Path]]:
-        """The files of language models in which aliases may stand, by the names of their models."""
-        found: dict[str, list[Path]] = {}
-        for name, path, _ in self._with_aliases:
-            found.setdefault(name, []).append(path)
-        return found
 
     def _peek_name(self, path: Path) -> str:
         data = self.content_of(path)

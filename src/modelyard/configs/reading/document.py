@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache
@@ -32,6 +33,13 @@ _SCHEMA_LINE = re.compile(r"#\s*yaml-language-server:\s*\$schema=\S*?(\w+)\.json
 _HEAD_BYTES = 4096
 _NAME_LINE = re.compile(rf"""^["']?name["']?[ \t]*:[ \t]+["']?({NAME_PATTERN})""", re.MULTILINE)
 _MOST_PEEKED = 1_000_000
+_NAME = re.compile(NAME_PATTERN)
+_ALIASES_KEY = "aliases"
+_ALIASES = re.compile(
+    rf"""{_ALIASES_KEY}["']?[ \t]*:(.*?)(?=\n[ \t]*["']?[A-Za-z_][\w-]*["']?[ \t]*:|\Z)""",
+    re.DOTALL,
+)
+"""The key, and all before the next line that has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +227,7 @@ def config_name(path: Path) -> str:
 def peek_name(path: Path) -> str:
     """The name of the config in a file, without parsing it."""
     try:
-        return peek_name_in(_head(path, _MOST_PEEKED) if path.is_file() else "", path)
+        return peek_name_in(_head(path, _MOST_PEEKED), path)
     except OSError:
         return config_name(path)
 
@@ -230,18 +238,24 @@ def peek_name_in(text: str, path: Path) -> str:
     return given[1] if given else config_name(path)
 
 
-def peek_text_with_aliases(path: Path) -> str | None:
-    """The text of a file of a language model in which aliases may stand; None for any other."""
+def peek_alias_words(path: Path, data: bytes | None = None) -> frozenset[str] | None:
+    """Words among which are all aliases in the file of a language model, which is not parsed; None
+    where it could say any, since a backslash may write a letter in another way.
+
+    `data` is its content where that is not read from `path`.
+    """
     try:
-        text = _head(path, _MOST_PEEKED) if path.is_file() else ""
+        text = _head(path, _MOST_PEEKED) if data is None else data.decode(errors="replace")
     except OSError:
+        return frozenset()
+    if "\\" in text:
         return None
-    return text if may_have_aliases(text) else None
-
-
-def may_have_aliases(text: str) -> bool:
-    """Whether the text of a language model may have the key; with a backslash in another way."""
-    return "aliases" in text or "\\" in text
+    if _ALIASES_KEY not in text:
+        return frozenset()
+    groups = [found[1] for found in _ALIASES.finditer(text)]
+    if len(groups) < text.count(_ALIASES_KEY) or any("*" in group for group in groups):
+        groups = [text]
+    return frozenset(word for group in groups for word in _NAME.findall(group))
 
 
 def peek_aliases(path: Path, data: bytes | None = None) -> list[str]:
@@ -260,8 +274,13 @@ def peek_aliases(path: Path, data: bytes | None = None) -> list[str]:
 
 
 def _head(path: Path, size_bytes: int) -> str:
-    with path.open("rb") as stream:
-        return stream.read(size_bytes).decode(errors="replace")
+    """The beginning of a regular file; empty for anything else, which is not read."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    try:
+        is_file = stat.S_ISREG(os.fstat(handle).st_mode)
+        return os.read(handle, size_bytes).decode(errors="replace") if is_file else ""
+    finally:
+        os.close(handle)
 
 
 def kind_of(path: Path, shown: str, data: bytes | None = None) -> Kind:
@@ -407,6 +426,9 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any], group: Any) -> di
     """
     merged = dict(below)
     for key, value in above.items():
+        if value is not None and not isinstance(value, dict):
+            merged[key] = value
+            continue
         under, inner = merged.get(key), _type_at(group, key)
         if value is None and inner is not None:
             merged.pop(key, None)
