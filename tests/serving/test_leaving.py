@@ -70,7 +70,7 @@ def test_running_answers_end_and_new_ones_are_refused_when_it_stops(talking: Pro
         kept = HTTPConnection(running.url.removeprefix("http://"), timeout=60)
         kept.request("GET", "/healthz")
         kept.getresponse().read()
-        slow = ask(running, key, model="endless", max_tokens=3000)
+        slow = ask(running, key, model="endless", max_tokens=800)
         until(lambda: running.service.answerer.figures().running == 1)
         reader = threading.Thread(target=read, args=(slow,))
         reader.start()

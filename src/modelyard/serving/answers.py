@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -29,18 +30,21 @@ class Answers:
     async def begin(self, effective: Effective, request: Request) -> AsyncIterator[RunningAnswer]:
         """Begin an answer; it ends, at the latest, when the block is left.
 
-        Raises Problem (429) when too many wait.
+        Its turn ends when it is computed, however slowly its client takes it. Raises Problem (429)
+        when too many wait.
         """
+        whose = request.organisation
         self.under_way += 1
         try:
-            async with self.turns.turn(request.organisation):
-                running = RunningAnswer(self._answerer, effective, request)
-                done = running.start(self._threads)
-                try:
-                    yield running
-                finally:
-                    running.cancelled.set()
-                    await asyncio.shield(asyncio.wait([done]))
+            await self.turns.take(whose)
+            running = RunningAnswer(self._answerer, effective, request)
+            done = running.start(self._threads)
+            done.add_done_callback(lambda _: self.turns.give_back(whose))
+            try:
+                yield running
+            finally:
+                running.cancelled.set()
+                await asyncio.shield(asyncio.wait([done]))
         finally:
             self.under_way -= 1
 
@@ -60,6 +64,7 @@ class RunningAnswer:
         self._request = replace(request, cancelled=self.cancelled)
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[str | Answer | Exception] = asyncio.Queue()
+        self._computed_at: float | None = None
         self._ended: Answer | Exception | None = None
 
     def start(self, threads: ThreadPoolExecutor) -> asyncio.Future[None]:
@@ -73,10 +78,16 @@ class RunningAnswer:
             end = self._answerer.answer(self._effective, self._request, on_text=self._put)
         except Exception as error:
             end = error
+        self._computed_at = time.monotonic()
         self._put(end)
 
     def _put(self, event: str | Answer | Exception) -> None:
         self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    @property
+    def computed_s(self) -> float:
+        """Seconds since all of it is computed; 0 until then."""
+        return 0.0 if self._computed_at is None else time.monotonic() - self._computed_at
 
     async def next_piece(self) -> str | None:
         """The next piece of text; None when there is no more. Raises what made it fail."""

@@ -231,7 +231,8 @@ class EventStream(Response):
     async def _send(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async for event in self._events():
-            async with asyncio.timeout(self._exchange.service.limits.read_s):
+            left_s = self._exchange.service.limits.read_s - self._running.computed_s
+            async with asyncio.timeout(left_s):
                 await send(
                     {"type": "http.response.body", "body": event.encode(), "more_body": True}
                 )

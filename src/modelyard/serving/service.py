@@ -26,13 +26,15 @@ class ServiceLimits:
     body_s: float = 60.0
     """How long a body may take to come."""
     read_s: float = 60.0
-    """How long a client may take no further piece of an answer that is streamed to it."""
+    """How long a client may take no further piece of an answer that is streamed to it, and how long
+    the rest of it when it is computed."""
     connections: int = 4096
     """Connections that are open; a request on another gets 503."""
     answers_at_once: int = 64
-    """Answers that are under way; others wait for their turn."""
+    """Answers that are computed; others wait for their turn. One organisation has half at most."""
     waiting: int = 1024
-    """Requests that wait for their turn; another is refused with 429."""
+    """Requests that wait for their turn; another is refused with 429. One organisation has half at
+    most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
