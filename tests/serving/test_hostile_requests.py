@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from modelyard.chatdata.template import ChatTokenizer
 from modelyard.core.layout import Project
 from modelyard.serving import connections
 from modelyard.serving.app import routes
@@ -203,6 +204,32 @@ def test_other_sites_and_other_methods_get_nothing(client: Client) -> None:
         assert not [name for name, _ in response.getheaders() if "access-control" in name.lower()]
         assert response.getheader("X-Content-Type-Options") == "nosniff"
     connection.close()
+
+
+def test_who_sends_too_much_reads_why(client: Client) -> None:
+    body = asked(messages=[{"role": "user", "content": "a" * 4_100_000}])
+    for headers in ({}, {"Connection": "close"}, {"Expect": "100-continue"}):
+        status, said = client.send(body, **headers)
+        assert (status, json.loads(said)["error"]["code"]) == (413, "body_too_large")
+
+
+def test_a_prompt_that_cannot_fit_is_refused_before_it_is_tokenised(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    encode = ChatTokenizer.encode
+
+    def noted(self: ChatTokenizer, text: str) -> list[int]:
+        encoded.append(len(text))
+        return encode(self, text)
+
+    monkeypatch.setattr(ChatTokenizer, "encode", noted)
+    for content in ("a" * 3_900_000, " " * 3_900_000, "\u00e9" * 600_000):
+        status, said = client.send(asked(messages=[{"role": "user", "content": content}]))
+        error = json.loads(said)["error"]
+        assert (status, error["code"]) == (400, "context_length_exceeded")
+        assert "about" in error["message"]
+    assert max(encoded, default=0) < 100_000
 
 
 @pytest.fixture

@@ -336,7 +336,13 @@ class Answerer:
             from modelyard.chatdata.tool_calls import require_form
 
             require_form(tokenizer)
-        return lambda text: len(tokenizer.encode(text))
+        context = effective.model.settings.context_tokens
+
+        def count(text: str) -> int:
+            least = tokenizer.least_tokens(text)
+            return least if least >= context else len(tokenizer.encode(text))
+
+        return count
 
 
 def answer(

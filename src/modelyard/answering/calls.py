@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from modelyard.answering import breaker
 from modelyard.answering.deadline import Deadline
+from modelyard.answering.input_size import InputSize
 from modelyard.answering.limits import LimitScope, hold, model_scope, take_turn
 from modelyard.answering.money.bill import Bill, call_cost_usd
 from modelyard.answering.prompt import estimate_tokens
@@ -48,7 +49,7 @@ class AskedModel:
     """Its client."""
     answering: Answering
     """What its samples say."""
-    input_tokens: int
+    size: InputSize
     """Tokens of the input, as far as they are known."""
     output_tokens: int
     """The most tokens of an answer; with those of the input they count for a minute's limit."""
@@ -144,7 +145,7 @@ class Calls:
         turn = take_turn(
             self.project,
             (scope,),
-            tokens=asked.input_tokens + asked.output_tokens,
+            tokens=asked.size.about + asked.output_tokens,
             within_s=min(self.deadline.left_s, max(_LONGEST_TURN_S, asked.settings.timeout_s)),
             pause=self.pause,
             lease_s=timeout_s + _LEASE_SLACK_S,
@@ -233,7 +234,7 @@ class Calls:
         """The failure as it is for the answer: whether it was shown, and whose time was over."""
         if self.shown and failure.kind != "cancelled":
             usage = failure.usage or Usage(
-                input_tokens=asked.input_tokens,
+                input_tokens=asked.size.about,
                 output_tokens=estimate_tokens("".join(self.shown)),
                 is_estimated=True,
             )

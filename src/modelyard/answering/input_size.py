@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.answering.prompt import count_input, estimate_tokens
+from modelyard.answering.prompt import count_input, count_tokens, estimate_tokens
 from modelyard.chatdata.conversation import Message
 
 
@@ -33,6 +33,16 @@ class InputSize:
         Tokens of more than six bytes on average are in no text that anybody asks about.
         """
         return cls(least=about * 2 // 3, about=about, most=most)
+
+    @classmethod
+    def from_least(cls, least: int, text: str) -> InputSize:
+        """Of a text that is known to have so many tokens at least, and was not counted."""
+        return cls(least=least, about=max(least, estimate_tokens(text)), most=count_tokens(text))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the tokens were counted."""
+        return self.least == self.most
 
 
 def size_of(

@@ -240,11 +240,14 @@ class AnswerFailed(ModelyardError):
 class ContextTooLong(AnswerFailed):
     """No model of the route has room for the request.
 
-    tokens: those of its prompt; estimated where no tokenizer of the model is here.
+    tokens: those of its prompt.
+    is_exact: whether they were counted; estimated where no tokenizer of the model is here, or where
+        their least number is too large already.
     room: what the model that was asked last can hold, prompt and answer together.
     """
 
     tokens: int
+    is_exact: bool
     room: int
 
 

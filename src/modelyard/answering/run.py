@@ -118,10 +118,10 @@ class Run:
         key = cache_key(self.effective, model, self.request, self.messages, local)
         if key is not None and (kept := self._kept(key)):
             return kept
-        size = self._size(local)
+        size = self._size(model, local)
         if obstacle := self._obstacle(model, size):
             if obstacle.why == "too_long":
-                self.why.too_long = size.about, model.settings.context_tokens
+                self.why.too_long = size, model.settings.context_tokens
             self.left_out.append(obstacle)
             return None
         worst = worst_case(self.effective, model, size, schema=self.schema)
@@ -174,12 +174,16 @@ class Run:
             self.why.broken = settings.adapter, reason
             self.damaged[settings.model] = settings.adapter
 
-    def _size(self, local: LocalModel | None) -> InputSize:
+    def _size(self, model: EffectiveModel, local: LocalModel | None) -> InputSize:
         if local is not None:
-            from modelyard.chatdata.tool_calls import encode_request
+            from modelyard.chatdata.tool_calls import encode_request, render_request
 
             with suppress(InvalidInput):  # its template refuses them, as the call will say
                 tokenizer = self.local_models.tokenizer(local)
+                text = render_request(tokenizer, self.messages, self.tools)
+                least = tokenizer.least_tokens(text)
+                if least >= model.settings.context_tokens:  # counting them could take seconds
+                    return InputSize.from_least(least, text)
                 return InputSize.exact(len(encode_request(tokenizer, self.messages, self.tools)))
         return size_of(self.messages, self.schema, self.tools)
 
@@ -300,7 +304,7 @@ class Run:
             settings=replace(settings, retries=retries),
             provider=provider,
             answering=Answering.of(model, local),
-            input_tokens=size.about,
+            size=size,
             output_tokens=worst.output_tokens,
             bill=bill,
             load_s=load_s,
@@ -360,7 +364,7 @@ class Run:
             if failure.kind == "cancelled":
                 raise self.failed("nobody wants the answer any more", AnswerCancelled)
             if failure.kind == "too_long":
-                self.why.too_long = asked.input_tokens, asked.settings.context_tokens
+                self.why.too_long = asked.size, asked.settings.context_tokens
             if failure.kind == "damaged":
                 self._note_damage(model, failure.reason)
             if failure.kind == "busy" and asked.answering.runs_here:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelyard.answering.input_size import InputSize
 from modelyard.answering.request import (
     AnswerFailed,
     Attempt,
@@ -30,8 +31,8 @@ def is_damage(error: ModelyardError) -> bool:
 class Unanswered:
     """What is learned of it while the models of a route are asked."""
 
-    too_long: tuple[int, int] | None = None
-    """The tokens of the prompt, and the room of the last model that had too little."""
+    too_long: tuple[InputSize, int] | None = None
+    """The size of the prompt, and the room of the last model that had too little."""
     broken: tuple[str, str] | None = None
     """The last local model whose files cannot be used, and what is wrong with them."""
     engine_busy: bool = False
@@ -74,14 +75,16 @@ class Unanswered:
         if isinstance(error, BrokenModel) and self.broken is not None:
             error.name = self.broken[0]
         if isinstance(error, ContextTooLong) and self.too_long is not None:
-            error.tokens, error.room = self.too_long
+            size, error.room = self.too_long
+            error.tokens, error.is_exact = size.about, size.is_exact
         return error
 
 
-def _too_long(tokens: int, room: int) -> str:
+def _too_long(size: InputSize, room: int) -> str:
+    tokens, about = size.about, "" if size.is_exact else "about "
     if tokens > room:
         return (
-            f"the prompt has {tokens:,} tokens, {tokens - room:,} more than the {room:,} of the "
-            "context"
+            f"the prompt has {about}{tokens:,} tokens, {tokens - room:,} more than the {room:,} of "
+            "the context"
         )
     return f"the prompt has {tokens:,} tokens, and a context of {room:,} leaves no answer room"

@@ -25,6 +25,7 @@ import jinja2.sandbox
 from tokenizers import Tokenizer
 
 from modelyard.chatdata.conversation import Conversation, Message, message_dicts
+from modelyard.chatdata.longest_token import longest_token_bytes
 from modelyard.core.errors import InvalidInput
 from modelyard.core.json_reading import read_json_object
 
@@ -279,6 +280,15 @@ class ChatTokenizer:
     def encode(self, text: str) -> list[int]:
         """Token ids of a rendered text; control tokens in it count, none are added."""
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def least_tokens(self, text: str) -> int:
+        """Tokens that a text has at least, known without counting them; 0 where they are not."""
+        longest = self._longest_token_bytes
+        return 0 if longest is None else len(text.encode("utf-8", "surrogatepass")) // longest
+
+    @cached_property
+    def _longest_token_bytes(self) -> int | None:
+        return longest_token_bytes(self.tokenizer)
 
     def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation, up to where the assistant's answer begins."""

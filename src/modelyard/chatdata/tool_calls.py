@@ -163,10 +163,18 @@ def encode_request(
     """
     if messages and messages[0].role == TEXT_ROLE:
         return tokenizer.tokenizer.encode(messages[0].content).ids
+    return tokenizer.encode(render_request(tokenizer, messages, tools))
+
+
+def render_request(
+    tokenizer: ChatTokenizer, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]
+) -> str:
+    """The text of which `encode_request` makes tokens; raises what that does."""
+    if messages and messages[0].role == TEXT_ROLE:
+        return messages[0].content
     template = tokenizer.template.bound_to(tools, {}) if tools else tokenizer.template
     # Templates read the arguments of calls as objects, and not as the JSON text of the OpenAI API.
-    rendered = template.render([_readable(each) for each in messages], add_generation_prompt=True)
-    return tokenizer.encode(rendered)
+    return template.render([_readable(each) for each in messages], add_generation_prompt=True)
 
 
 def _readable(message: Message) -> Message:

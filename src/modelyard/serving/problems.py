@@ -129,9 +129,10 @@ def _whole(error: Exception) -> dict[str, Any]:
 
 def _too_long(error: ContextTooLong) -> str:
     over = error.tokens - error.room
+    about = "" if error.is_exact else "about "
     return (
-        f"the prompt has {error.tokens:,} tokens, and the context of the model {error.room:,}: "
-        + (f"{over:,} too many" if over > 0 else "no answer has room in it")
+        f"the prompt has {about}{error.tokens:,} tokens, and the context of the model "
+        f"{error.room:,}: " + (f"{over:,} too many" if over > 0 else "no answer has room in it")
     )
 
 
