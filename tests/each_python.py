@@ -18,9 +18,9 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from missing_libraries import LIBRARIES
-
 ROOT = Path(__file__).parents[1]
+LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets")
+"""What is not installed; this program itself runs without pytest too."""
 _OLDEST, _NEWEST = 11, 20
 _PYTEST = [
     "--numprocesses",
@@ -29,8 +29,6 @@ _PYTEST = [
     "4",
     "--dist",
     "worksteal",
-    "-p",
-    "no:cacheprovider",
 ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets")
+from each_python import LIBRARIES
 
 
 class _Asked(MetaPathFinder):

@@ -94,6 +94,16 @@ def test_the_verdict_counts(findings: list[Diagnostic], words: str) -> None:
     assert verdict(report(*findings)) == words
 
 
+def test_a_secret_of_many_configs_is_one_short_line() -> None:
+    uses = tuple(
+        SecretUse(reference="env:KEY", where=f"{number:04d}.yaml:1:1", available=True)
+        for number in range(1_003)
+    )
+    assert list(secret_lines(replace(_EMPTY, secrets=uses))) == [
+        "env:KEY: set (named in 0000.yaml:1:1, 0001.yaml:1:1, 0002.yaml:1:1, 1,000 more)"
+    ]
+
+
 def test_a_secret_is_named_once_with_every_place() -> None:
     uses = (
         SecretUse(reference="env:KEY", where="b.yaml:1:1", available=True),

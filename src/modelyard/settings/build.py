@@ -49,36 +49,6 @@ def build_settings(
     return (None, found.problems) if found.problems else (cast(T, built), [])
 
 
-def rebuild_settings(
-    settings: type[T],
-    built: T | None,
-    values: Mapping[str, Any],
-    keys: Collection[str],
-    where: Where,
-    written: Where | None = None,
-) -> tuple[T | None, list[Diagnostic]]:
-    """Settings like `built`, with the values of some outermost keys taken from `values`.
-
-    The same as building all of `values`, provided the other keys have not changed. When `built` is
-    None since they were not valid, only the problems of these keys are found.
-    """
-    converters = field_converters(cast(Any, settings))
-    if not all(key in values for key in keys):  # null in an overlay took one away
-        return build_settings(settings, values, where, written=written)
-    found = Diagnostics(where, written, settings=settings)
-    changed = {}
-    for key in keys:
-        if key in converters:
-            name, convert = converters[key]
-            changed[name] = convert(values[key], (key,), found)
-        else:
-            found.unknown_key((key,), converters)
-    if found.problems or built is None:
-        return None, found.problems
-    kept = {name: getattr(built, name) for name, _ in converters.values()}
-    return settings(**(kept | changed)), []
-
-
 @dataclass(frozen=True, slots=True)
 class ValidPart:
     """What is valid of the value of one key of the outermost mapping."""
@@ -94,6 +64,76 @@ class ValidPart:
 
 Parts = dict[tuple[str, int, frozenset[KeyPath]], ValidPart]
 """The valid parts of values by their key, their identity and what was in doubt in them before."""
+
+
+def build_whole(
+    settings: type[T], values: Mapping[str, Any], where: Where, written: Where | None, parts: Parts
+) -> tuple[T | None, list[Diagnostic]]:
+    """The same as `build_settings`; where there is a problem, `parts` gets what is valid."""
+    found = Diagnostics(where, written, settings=settings)
+    converted = _convert_keys(settings, values, values, found)
+    for key, field in settings_fields(cast(Any, settings)).items():
+        if field.required and key not in values:
+            found.add((key,), f"'{key}' is required", "missing", ())
+    if not found.problems:
+        return settings(**converted), []
+    _keep_valid(settings, values, converted, found, parts)
+    return None, found.problems
+
+
+def rebuild_settings(
+    settings: type[T],
+    built: T | None,
+    values: Mapping[str, Any],
+    keys: Collection[str],
+    where: Where,
+    written: Where | None,
+    parts: Parts,
+) -> tuple[T | None, list[Diagnostic]]:
+    """Settings like `built`, with the values of some outermost keys taken from `values`.
+
+    The same as building all of `values`, provided the other keys have not changed. When `built` is
+    None since they were not valid, only the problems of these keys are found. Where there is a
+    problem, `parts` gets what is valid.
+    """
+    if not all(key in values for key in keys):  # null in an overlay took one away
+        return build_whole(settings, values, where, written, parts)
+    found = Diagnostics(where, written, settings=settings)
+    changed = _convert_keys(settings, values, keys, found)
+    if found.problems or built is None:
+        _keep_valid(settings, values, changed, found, parts)
+        return None, found.problems
+    names = (field.name for field in settings_fields(cast(Any, settings)).values())
+    return settings(**({name: getattr(built, name) for name in names} | changed)), []
+
+
+def _convert_keys(
+    settings: type[Any], values: Mapping[str, Any], keys: Iterable[str], found: Diagnostics
+) -> dict[str, Any]:
+    """The values of some outermost keys, by attribute; what is wrong with them is in `found`."""
+    converters = field_converters(cast(Any, settings))
+    converted = {}
+    for key in keys:
+        if key in converters:
+            name, convert = converters[key]
+            converted[name] = convert(values[key], (key,), found)
+        else:
+            found.unknown_key((key,), converters)
+    return converted
+
+
+def _keep_valid(
+    settings: type[Any],
+    values: Mapping[str, Any],
+    converted: Mapping[str, Any],
+    found: Diagnostics,
+    parts: Parts,
+) -> None:
+    wrong = {problem.path[0] for problem in found.problems}
+    for key, field in settings_fields(cast(Any, settings)).items():
+        if field.name in converted and key not in wrong:
+            valid = ValidPart(values[key], (converted[field.name],), _NOTHING)
+            parts[key, id(values[key]), _NOTHING] = valid
 
 
 def build_valid_part(

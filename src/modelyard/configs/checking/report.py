@@ -12,6 +12,9 @@ from modelyard.core.seen_from import place_seen_from, seen_from
 from modelyard.core.wording import counted, visible_line
 from modelyard.results.json_form import result_of
 
+_MOST_PLACES = 3
+"""Places that a line about a secret names; JSON has all of them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretUse:
@@ -114,7 +117,10 @@ def secret_lines(report: CheckReport) -> Iterator[str]:
         state = use.value or (state if use.available else f"not {state}")
         places.setdefault((use.reference, state), []).append(use.where)
     for (reference, state), named in sorted(places.items()):
-        yield visible_line(f"{reference}: {state} (named in {', '.join(dict.fromkeys(named))})")
+        shown = list(dict.fromkeys(named))
+        if len(shown) > _MOST_PLACES:
+            shown[_MOST_PLACES:] = [f"{len(shown) - _MOST_PLACES:,} more"]
+        yield visible_line(f"{reference}: {state} (named in {', '.join(shown)})")
 
 
 def verdict(report: CheckReport) -> str:

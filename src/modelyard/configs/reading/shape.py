@@ -14,7 +14,7 @@ from typing import Any
 from modelyard.configs.reading.document import Document, resolve
 from modelyard.configs.reading.given import GIVEN
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
-from modelyard.settings.build import Parts, build_settings, build_valid_part, rebuild_settings
+from modelyard.settings.build import Parts, build_valid_part, build_whole, rebuild_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,8 @@ def check_shape(document: Document, environments: tuple[str, ...] | None = None)
         environments = document.environments.names
     settings_class = document.kind.settings_class
     own = resolve(document)
-    base, problems = build_settings(settings_class, own.values, own.where, written=own.written)
+    parts: Parts = {}
+    base, problems = build_whole(settings_class, own.values, own.where, own.written, parts)
     settings: dict[str, Any] = {}
     values = dict.fromkeys(environments, own.values)
     for environment in environments:
@@ -53,7 +54,7 @@ def check_shape(document: Document, environments: tuple[str, ...] | None = None)
             values[environment] = merged.values
             keys = dict.fromkeys(key for overlay in layers.values() for key in overlay)
             built, wrong = rebuild_settings(
-                settings_class, base, merged.values, keys, merged.where, merged.written
+                settings_class, base, merged.values, keys, merged.where, merged.written, parts
             )
             lacking = {problem.path for problem in problems if problem.code == "missing"}
             problems += _say_resets(wrong, lacking, document, environment)
@@ -62,7 +63,6 @@ def check_shape(document: Document, environments: tuple[str, ...] | None = None)
     if not problems and not document.problems:
         return Shaped(document=document, settings=settings, problems=())
     partly: dict[str, Sequence[Any]] = {}
-    parts: Parts = {}
     doubtful: dict[str, frozenset[KeyPath]] = {}
     for environment in environments:
         tops = {("environments", name) for name in document.layers(environment)}
