@@ -248,7 +248,7 @@ def test_embeddings_as_numbers_and_as_bytes(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="32 dimensions"):
         client.embeddings.create(model="texts", input="roll", dimensions=16)
     for group in ("zetas", "nothing"):
-        with pytest.raises(openai.NotFoundError, match=f"there is no model '{group}'"):
+        with pytest.raises(openai.NotFoundError, match=f"no embedding model '{group}'"):
             client.embeddings.create(model=group, input="roll")
 
 

@@ -20,7 +20,7 @@ from modelyard.answering.calls import Calls
 from modelyard.answering.deadline import Deadline
 from modelyard.answering.engine_thread import Note
 from modelyard.answering.input_rules import check_input
-from modelyard.answering.input_size import InputSize, size_of
+from modelyard.answering.input_size import InputSize, least_beyond, size_of
 from modelyard.answering.json_answers import check_schema
 from modelyard.answering.limits import service_scopes, take_turn
 from modelyard.answering.local_models import LocalModels
@@ -254,6 +254,7 @@ class Answerer:
                 else None,
             )
             error.wait_s = min(waits, default=None)
+            error.is_budget = all(each.why != "limit" for each in left_out)
             raise error
         builtin = next((s.model for s in steps if s.model.settings.provider == "builtin"), None)
         unanswered = run.unanswered(tried)
@@ -339,8 +340,8 @@ class Answerer:
         context = effective.model.settings.context_tokens
 
         def count(text: str) -> int:
-            least = tokenizer.least_tokens(text)
-            return least if least >= context else len(tokenizer.encode(text))
+            least = least_beyond(tokenizer, text, context)
+            return len(tokenizer.encode(text)) if least is None else least
 
         return count
 

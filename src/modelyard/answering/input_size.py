@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.answering.prompt import count_input, count_tokens, estimate_tokens
 from modelyard.chatdata.conversation import Message
+
+if TYPE_CHECKING:
+    from modelyard.chatdata.template import ChatTokenizer
+
+
+_LONG_TEXT = 200_000
+"""Characters of a text that is counted in a tenth of a second or so; longer ones take seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +50,14 @@ class InputSize:
     def is_exact(self) -> bool:
         """Whether the tokens were counted."""
         return self.least == self.most
+
+
+def least_beyond(tokenizer: ChatTokenizer, text: str, room: int) -> int | None:
+    """Tokens that a long text has at least, where that alone is `room` or more; else None."""
+    if len(text) < _LONG_TEXT:
+        return None
+    least = tokenizer.least_tokens(text)
+    return least if least >= room else None
 
 
 def size_of(

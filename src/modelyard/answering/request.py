@@ -277,6 +277,8 @@ class OverLimit(GateBreached):
 
     wait_s: float | None = None
     """Seconds until there is room; None where waiting does not help."""
+    is_budget: bool = False
+    """Whether it is money that is used up, and not the requests of a minute."""
 
 
 class NothingFound(NoData):

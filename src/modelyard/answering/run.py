@@ -15,7 +15,7 @@ from modelyard.answering.answer_cache import cache_key
 from modelyard.answering.calls import AskedModel, Calls
 from modelyard.answering.drawing import NotDrawn, draw_answer
 from modelyard.answering.held_form import hold_to_form
-from modelyard.answering.input_size import InputSize, size_of
+from modelyard.answering.input_size import InputSize, least_beyond, size_of
 from modelyard.answering.local_models import LocalModels
 from modelyard.answering.local_provider import LocalProvider
 from modelyard.answering.money.bill import Bill
@@ -181,8 +181,8 @@ class Run:
             with suppress(InvalidInput):  # its template refuses them, as the call will say
                 tokenizer = self.local_models.tokenizer(local)
                 text = render_request(tokenizer, self.messages, self.tools)
-                least = tokenizer.least_tokens(text)
-                if least >= model.settings.context_tokens:  # counting them could take seconds
+                least = least_beyond(tokenizer, text, model.settings.context_tokens)
+                if least is not None:
                     return InputSize.from_least(least, text)
                 return InputSize.exact(len(encode_request(tokenizer, self.messages, self.tools)))
         return size_of(self.messages, self.schema, self.tools)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.requests import ClientDisconnect, Request
 
 from modelyard.configs.kinds.parts import Generation
-from modelyard.serving.problems import CLIENT_GONE, Problem
+from modelyard.serving.problems import CLIENT_GONE, SCHEMA, Problem
 
 Temperature = Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -180,6 +180,6 @@ def form_of(wanted: ResponseFormat | None) -> dict[str, Any]:
             status=400,
             message="a response format of the type json_schema needs a schema",
             code="invalid_value",
-            param="response_format",
+            param=SCHEMA,
         )
     return {"json_schema": wanted.json_schema.schema_}

@@ -27,7 +27,7 @@ from modelyard.serving.bodies import (
     form_of,
     stops_of,
 )
-from modelyard.serving.exchange import Exchange, Route, server_event
+from modelyard.serving.exchange import Exchange, Route, marks_of, server_event
 from modelyard.serving.problems import Problem
 
 
@@ -178,7 +178,7 @@ def _completion(envelope: _Envelope, answer: Answer) -> dict[str, Any]:
     finish = finish_of(answer)
     choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
     usage = usage_of(answer.usage)
-    return envelope.around("chat.completion", choices=[choice], usage=usage)
+    return envelope.around("chat.completion", choices=[choice], usage=usage, **marks_of(answer))
 
 
 def _calls(answer: Answer) -> list[dict[str, Any]]:
@@ -244,7 +244,7 @@ class _Chunks:
         if answer.tool_calls:
             calls = [call | {"index": place} for place, call in enumerate(_calls(answer))]
             yield self._chunk({"tool_calls": calls})
-        yield self._chunk({}, finish=finish_of(answer))
+        yield self._chunk({}, finish=finish_of(answer), **marks_of(answer))
         if self._with_usage:
             usage = usage_of(answer.usage)
             yield server_event(
@@ -255,9 +255,9 @@ class _Chunks:
     def fail(self, problem: Problem) -> Iterator[str]:
         yield server_event(problem.body("openai"))
 
-    def _chunk(self, delta: dict[str, Any], *, finish: str | None = None) -> str:
+    def _chunk(self, delta: dict[str, Any], *, finish: str | None = None, **more: Any) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-        more = {"usage": None} if self._with_usage else {}
+        more |= {"usage": None} if self._with_usage else {}
         return server_event(
             self._envelope.around("chat.completion.chunk", choices=[choice], **more)
         )
@@ -271,5 +271,6 @@ ROUTES = (
         scope="chat",
         summary="An answer to a conversation",
         body=ChatBody,
+        schema_field="response_format",
     ),
 )

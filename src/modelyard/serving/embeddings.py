@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -15,7 +16,7 @@ from modelyard.encoders import Vectors
 from modelyard.serving.bodies import Body
 from modelyard.serving.exchange import Exchange, Route
 from modelyard.serving.permitted import find_permitted
-from modelyard.serving.problems import Problem, no_such_model
+from modelyard.serving.problems import Problem
 
 _Text = Annotated[str, Field(min_length=1, max_length=1_000_000)]
 
@@ -65,11 +66,11 @@ def _encoder(exchange: Exchange, name: str) -> Encoder:
     """The encoder of a group. Raises Problem: 404 where the key may search none of its domains."""
     service = exchange.service
     domains = find_permitted(service, exchange.caller).search_domains
-    if name not in {domain.partition("/")[0] for domain in domains}:
-        raise no_such_model(name)
-    group = running_settings(service.project, service.environment, "embedding_models").get(name)
+    groups = {domain.partition("/")[0] for domain in domains}
+    settings = running_settings(service.project, service.environment, "embedding_models")
+    group = settings.get(name) if name in groups else None
     if group is None or group.encoder is None:
-        raise no_such_model(name)
+        raise _no_such_encoder(name, groups)
     encoder: Encoder = group.encoder
     if encoder.source == "endpoint":
         raise Problem(
@@ -79,6 +80,16 @@ def _encoder(exchange: Exchange, name: str) -> Encoder:
             param="model",
         )
     return encoder
+
+
+def _no_such_encoder(name: str, groups: Iterable[str]) -> Problem:
+    has = ", ".join(sorted(groups)) or "none"
+    return Problem(
+        status=404,
+        message=f"there is no embedding model {name!r} for this key; it has {has}",
+        code="model_not_found",
+        param="model",
+    )
 
 
 def _written(vector: Vectors, body: EmbeddingsBody) -> Any:

@@ -25,6 +25,7 @@ from starlette.types import Scope as AsgiScope
 from modelyard.access.caller import Caller, Scope
 from modelyard.answering.limits import key_scope, take_turn
 from modelyard.answering.request import AccountedKey, Answer, Request
+from modelyard.core.errors import ModelyardError
 from modelyard.core.wording import counted
 from modelyard.deployments.effective_settings import Effective
 from modelyard.records.sample import new_answer_id
@@ -280,6 +281,8 @@ class Route:
     """What it does, in a line."""
     body: type[Body] | None = None
     """The body that it reads."""
+    schema_field: str | None = None
+    """The field of the body that may have the JSON Schema of the answer."""
     style: Style = "openai"
     """Whose words errors are in."""
     is_local: bool = False
@@ -344,11 +347,18 @@ def _told(exchange: Exchange, error: Exception) -> Response:
 
 def _explain(exchange: Exchange, error: Exception) -> Problem:
     """What the client is told; what the service's own log should say goes there."""
-    problem = explain_failure(error)
+    problem = explain_failure(error).with_schema_in(exchange.route.schema_field)
     if problem.status >= 500:
         cause = problem.cause
-        _log.error("%s: %s", exchange.draft.route, cause or problem.message, exc_info=cause)
+        wrong = cause.problems if isinstance(cause, ModelyardError) else ()
+        words = "; ".join(map(str, (cause or problem.message, *wrong)))
+        _log.error("%s: %s", exchange.draft.route, words, exc_info=cause)
     return problem
+
+
+def marks_of(answer: Answer) -> dict[str, Any]:
+    """What is said of an answer beyond what the APIs have: that no language model gave it."""
+    return {"degraded": True} if answer.degraded else {}
 
 
 def server_event(data: Mapping[str, Any] | str, *, name: str | None = None) -> str:

@@ -17,7 +17,7 @@ from modelyard.providers.call import NamedTool as RequiredTool
 from modelyard.providers.call import ToolChoice as Choice
 from modelyard.providers.call import Usage
 from modelyard.serving.bodies import Body, Ignored, Sampled, Tokens, Unsupported
-from modelyard.serving.exchange import Exchange, Route, server_event
+from modelyard.serving.exchange import Exchange, Route, marks_of, server_event
 from modelyard.serving.problems import Problem
 
 
@@ -202,6 +202,7 @@ def _message(answer_id: str, model: str, answer: Answer) -> dict[str, Any]:
         "stop_reason": _stop_reason(answer),
         "stop_sequence": answer.stop_sequence,
         "usage": _usage(answer.usage),
+        **marks_of(answer),
     }
 
 
@@ -276,7 +277,7 @@ class _Events:
             yield _event("content_block_delta", index=index, delta=delta)
             yield _event("content_block_stop", index=index)
         ended = {"stop_reason": _stop_reason(answer), "stop_sequence": answer.stop_sequence}
-        yield _event("message_delta", delta=ended, usage=_usage(answer.usage))
+        yield _event("message_delta", delta=ended, usage=_usage(answer.usage), **marks_of(answer))
         yield _event("message_stop")
 
     def fail(self, problem: Problem) -> Iterator[str]:

@@ -25,6 +25,8 @@ _LONGEST_REASON = 500
 """Characters of why a model refuses a request, which may quote all of a schema."""
 _FIELD = re.compile(r"(tools|messages)(\[\d+\])?|tool_choice|max_output_tokens|the JSON Schema")
 """What an error calls a part of the request; any other place is one of the service."""
+SCHEMA = "the JSON Schema"
+"""What an error calls the schema of the answer, which each API has in another field."""
 CLIENT_GONE = 499
 """The status of a request whose client did not wait for its answer, as nginx writes it."""
 _TYPES = {
@@ -58,6 +60,12 @@ class Problem(Exception):  # not frozen: Python sets its traceback as it passes 
     """Seconds after which the same request may succeed."""
     cause: Exception | None = field(default=None, repr=False)
     """What went wrong, for the log and for commands of this machine."""
+
+    def with_schema_in(self, field: str | None) -> Problem:
+        """The same, with the field that a route has the schema of the answer in."""
+        if self.param != SCHEMA or field is None:
+            return self
+        return replace(self, param=field, message=self.message.replace(SCHEMA, field, 1))
 
     def body(self, style: Style) -> dict[str, Any]:
         """The JSON body, as the clients of an API read it."""
@@ -150,9 +158,8 @@ def explain_failure(error: Exception) -> Problem:
 
 def _explained(error: Exception) -> Problem:
     if isinstance(error, OverLimit):
-        waits = error.wait_s is not None
-        code = "rate_limit_exceeded" if waits else "insufficient_quota"
-        words = "a limit of this service is reached" if waits else "a budget is used up"
+        code = "insufficient_quota" if error.is_budget else "rate_limit_exceeded"
+        words = "a budget is used up" if error.is_budget else "a limit of this service is reached"
         return Problem(status=429, message=words, code=code, retry_after_s=error.wait_s)
     if isinstance(error, AnswerCancelled):
         return Problem(status=CLIENT_GONE, message="the client went away")

@@ -25,7 +25,7 @@ from modelyard.serving.bodies import (
     Unsupported,
     form_of,
 )
-from modelyard.serving.exchange import Exchange, Route, server_event
+from modelyard.serving.exchange import Exchange, Route, marks_of, server_event
 from modelyard.serving.problems import Problem
 
 
@@ -247,7 +247,7 @@ class _Response:
         output += [_called(answer.id, place, call) for place, call in enumerate(answer.tool_calls)]
         if not output:
             output = [self.message("completed", "")]
-        more: dict[str, Any] = {"usage": _usage(answer.usage)}
+        more: dict[str, Any] = {"usage": _usage(answer.usage), **marks_of(answer)}
         status = "completed"
         if answer.finish == "length":
             status = "incomplete"
@@ -373,5 +373,6 @@ ROUTES = (
         scope="chat",
         summary="An answer, with nothing stored between requests",
         body=ResponsesBody,
+        schema_field="text.format",
     ),
 )

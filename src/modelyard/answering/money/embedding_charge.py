@@ -36,10 +36,12 @@ def embedding_charge(project: Project, environment: str) -> Charge:
                 lease_s=_LEASE_S,
             )
         except OverLimit as error:
-            raise OverLimit(
+            refused = OverLimit(
                 f"the next texts are not sent to the encoder: {error.message}",
                 hint=f"{error.hint}; what was embedded is kept",
-            ) from error
+            )
+            refused.is_budget = True
+            raise refused from error
         return reservation.settle
 
     return charge

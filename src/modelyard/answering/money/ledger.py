@@ -92,6 +92,7 @@ class _Refusal:
     def error(self) -> OverLimit:
         error = OverLimit(self.reason, hint=self.hint)
         error.wait_s = self.wait_s
+        error.is_budget = True
         return error
 
 
