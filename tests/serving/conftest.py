@@ -5,16 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from marked_service import write_marked_service
 
 from killed import SOAK
-from marked_project import Marked
 from modelyard.adapters.versions import load_version
 from modelyard.core.layout import Project
 from served import Running, serving
-from served_project import ANSWER, write_served
+
+if TYPE_CHECKING:  # the projects are made with torch, which `make test-pythons` goes without
+    from marked_project import Marked
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +23,8 @@ def served_project(
     tmp_path_factory: pytest.TempPathFactory, tiny_base_folder: Path
 ) -> Iterator[tuple[Project, Path]]:
     """The project of all services here, and the home that it was made in."""
+    from served_project import write_served
+
     folder = tmp_path_factory.mktemp("served")
     home = folder / "home"
     home.mkdir()
@@ -72,6 +75,8 @@ def talking(
 @pytest.fixture(scope="session")
 def marked_made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Marked, Path]]:
     """The project of many organisations, and the home that it was made in."""
+    from marked_service import write_marked_service
+
     folder = tmp_path_factory.mktemp("marked")
     organisations, promoted = (50, 12) if SOAK > 1 else (10, 3)
     home = folder / "home"
@@ -92,6 +97,8 @@ def marked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Marked:
     """A copy of it, which a test may change; the current folder is in it."""
+    from marked_project import Marked
+
     made, home = marked_made
     _live_in(monkeypatch, home)
     project = _copy(made.project, tmp_path)
@@ -103,6 +110,8 @@ def marked(
 @pytest.fixture
 def answer() -> str:
     """What the bases say."""
+    from served_project import ANSWER
+
     return ANSWER
 
 

@@ -234,12 +234,12 @@ class OtherText:
 
     file: OtherFile
     """What it is."""
-    telling: re.Pattern[str]
-    """What it has somewhere."""
+    telling: str
+    """A regular expression of what it has somewhere; compiled where something is no mapping."""
 
 
 _OTHER_TEXTS = tuple(
-    OtherText(OtherFile(called, "", instead), re.compile(telling, re.MULTILINE))
+    OtherText(OtherFile(called, "", instead), telling)
     for called, telling, instead in (
         (
             "a Modelfile of Ollama",
@@ -269,7 +269,9 @@ _OTHER_TEXTS = tuple(
 
 def find_other_text(text: str) -> OtherFile | None:
     """The kind of file of another program whose text this is; for what is no mapping to YAML."""
-    return next((other.file for other in _OTHER_TEXTS if other.telling.search(text)), None)
+    return next(
+        (other.file for other in _OTHER_TEXTS if re.search(other.telling, text, re.MULTILINE)), None
+    )
 
 
 def program_of(values: Mapping[Any, Any]) -> str | None:
