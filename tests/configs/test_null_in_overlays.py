@@ -104,3 +104,15 @@ def test_null_in_a_json_schema_is_a_value(project: Project) -> None:
     )
     values = resolve(ConfigCatalogue(project).read(path), "test").values
     assert values["output"]["json_schema"] == {"type": "object", "const": None}
+
+
+@pytest.mark.parametrize("reset", ["api_key: null", "prices: null"])
+def test_what_a_reset_leaves_out_is_said_where_it_is_reset(project: Project, reset: str) -> None:
+    path = project.configs / "language_models" / "own.yaml"
+    hosted = MODEL.replace("openai_compatible", "openai").replace(
+        "timeout:", "api_key: env:K\ntimeout:"
+    )
+    path.write_text(f"{hosted}    {reset}\n")
+    [finding] = check_configs(ConfigCatalogue(project), [path]).findings
+    assert finding.where == "configs/language_models/own.yaml:13:5"
+    assert finding.message.endswith("(in production)")

@@ -117,6 +117,11 @@ def test_the_url_of_one_call_is_no_endpoint(
     assert ("not set" in next(secret_lines(check(project, endpoint="env:LLM_URL")))) is bool(base)
 
 
+def test_an_endpoint_without_its_scheme_is_shown_with_one(project: Project) -> None:
+    [finding] = check(project, endpoint="localhost:8000/v1").findings
+    assert finding.hint == "write http://localhost:8000/v1, or https://localhost:8000/v1"
+
+
 @pytest.mark.parametrize(
     ("text", "unseen"),
     [

@@ -101,3 +101,8 @@ def test_a_number_is_shown_as_people_write_it(quantity: Quantity, value: float, 
 def test_what_is_shown_can_be_read_again(quantity: Quantity) -> None:
     for value in (0.001, 0.25, 1, 90, 86_400):
         assert quantity.parse(quantity.show(value)) == pytest.approx(value)
+
+
+def test_commas_of_thousands_are_no_part_of_a_count() -> None:
+    assert TOKENS.meant("8,192") == "8192"
+    assert SHARE.meant("2,5%") is None  # as others write 2.5%

@@ -251,7 +251,8 @@ unit is an error where it could mean two things.
 
 **Environments.** `environments:` has what is different in an environment: the overlay for it.
 Mappings are merged key by key; a list or a single value replaces the one below it, and `null`
-resets a key or a group to its default. A file must be valid by itself, and in each environment.
+resets a key or a group to its default; a required key has none. A file must be valid by itself, and
+in each environment.
 
 ```yaml
 timeout: 60 seconds
@@ -283,6 +284,9 @@ environments:
     inherits: production
     protected: true
 ```
+
+**Other programs' files.** A file of docker-compose, Terraform, Ollama, LangChain or some eighty
+others, and one of whose keys hardly one is known, is an error of one line that says what it is.
 
 **References.** A config names others: a specialised model its language model, a language model its
 fallback. The named config must exist. When a model fails, its own `fallback` answers, else the next

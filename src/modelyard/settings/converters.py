@@ -303,7 +303,10 @@ def _pattern_converter(pattern: Pattern) -> Converter:
         if not isinstance(value, str):
             return found.not_text(path, wanted, value)
         unseen = find_unseen(value)
-        return found.wrong(path, wanted, value, code, hint=unseen and f"it has {unseen}")
+        hint = f"it has {unseen}" if unseen else None
+        if pattern.from_environment and matches(f"https://{value}"):
+            hint = f"write http://{value}, or https://{value}"
+        return found.wrong(path, wanted, value, code, hint=hint)
 
     return convert
 

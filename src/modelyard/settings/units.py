@@ -48,7 +48,11 @@ class Quantity:
         return _parse(self, text)
 
     def meant(self, text: str) -> str | None:
-        """The same text with its unit in the right case, such as 32k for 32K; None if none fits."""
+        """The same text with its unit in the right case, such as 32k for 32K, or of what counts
+        things without its commas; None if neither fits."""
+        plain = text.replace(",", "")
+        if self.whole and plain != text and self.parse(plain) is not None:
+            return plain
         found = re.fullmatch(r"(?P<number>[$0-9., ]+)(?P<unit>[A-Za-z]+)", text)
         if found is None or self.parse(text) is not None:
             return None

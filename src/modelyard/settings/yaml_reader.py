@@ -44,7 +44,10 @@ _MOST_ANCHORS = 1_000
 _MOST_PROBLEMS = 100
 _MOST_COMPARED = 40
 """Anchors, and letters of a name, that a misspelt alias is compared with: more takes seconds."""
-_TEMPLATE_HINT = "`{{ ... }}` of a template is not filled in here: write the value itself"
+_TEMPLATE_HINT = (
+    "`{{ ... }}` of a template is not filled in here: write the value itself, or `env:NAME` for a "
+    "secret"
+)
 _UNSEEN = "has {} at its edge, which nobody sees and which belongs to the word"
 _TYPE_AGAIN = "type it again without it, or put the word in quotes"
 _PARTED_NUMBER = re.compile(r"[^\s,{}\[\]]*(?:,[0-9][^,{}\[\]]*)+")

@@ -82,7 +82,7 @@ def _check_encoder(encoder: Encoder, view: EnvironmentView) -> Iterator[Diagnost
         ):
             if getattr(encoder, "price_per_million_usd" if key != "endpoint" else key) is None:
                 message = f"'encoder.{key}' is required for the source endpoint: {why}"
-                yield problem(("encoder",), "incomplete", message)
+                yield problem(("encoder", key), "incomplete", message)
         yield from check_endpoint(encoder.endpoint, encoder.api_key, ("encoder", "endpoint"))
         if encoder.stays_local and encoder.endpoint and not is_loopback(encoder.endpoint):
             yield problem(

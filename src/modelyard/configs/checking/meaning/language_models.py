@@ -80,7 +80,7 @@ def _check_provider(model: LanguageModel) -> Iterator[Diagnostic]:
     provider = model.provider
     if provider == "openai_compatible" and model.endpoint is None:
         yield problem(
-            (),
+            ("endpoint",),
             "incomplete",
             "'endpoint' is required for the provider openai_compatible: it has no default URL",
             hint="such as `endpoint: http://localhost:8000/v1`",
@@ -88,7 +88,7 @@ def _check_provider(model: LanguageModel) -> Iterator[Diagnostic]:
     if model.hosted and model.api_key is None:
         name = "OPENAI_API_KEY" if provider == "openai" else "ANTHROPIC_API_KEY"
         yield problem(
-            (),
+            ("api_key",),
             "incomplete",
             f"'api_key' is required for the provider {provider}, which refuses requests without "
             "one",
@@ -158,7 +158,7 @@ def _check_prices(model: LanguageModel) -> Iterator[Diagnostic]:
     if prices is None:
         if model.hosted:
             yield problem(
-                (),
+                ("prices",),
                 "unknown-price",
                 f"'prices' are required for the provider {model.provider}: an unknown price is not "
                 "zero, and no budget could hold",
