@@ -382,6 +382,7 @@ def _check_meaning(
     """What is wrong in each environment; what is wrong in all of them is reported once."""
     check = load_check(document.kind.name)
     found: dict[Diagnostic, dict[str, None]] = {}
+    missing = {problem.path for problem in shaped.problems if problem.code == "missing"}
     checked = 0
     for view in views:
         environment = view.environment
@@ -393,7 +394,7 @@ def _check_meaning(
         checked += 1
         where = None
         for finding in _found_in_all(variants, document.name, check, view):
-            if _is_doubtful(finding, doubtful):
+            if _is_doubtful(finding, doubtful, missing):
                 continue
             where = where or written_where(document, environment)
             placed = replace(finding, where=where(finding.path))
@@ -417,12 +418,18 @@ def _found_in_all(
     return found
 
 
-def _is_doubtful(finding: Diagnostic, doubtful: Iterable[KeyPath]) -> bool:
-    """Whether a finding may only follow from values that had to be left out."""
+def _is_doubtful(
+    finding: Diagnostic, doubtful: Iterable[KeyPath], missing: Collection[KeyPath]
+) -> bool:
+    """Whether a finding may only follow from values that had to be left out, or filled in.
+
+    What is found of a group that lacks something is found with any value in its place.
+    """
     blamed = finding.path
     return any(
         f"'{dotted(path)}'" in finding.message
-        or (blamed and (path[: len(blamed)] == blamed or blamed[: len(path)] == path))
+        or blamed[: len(path)] == path
+        or (blamed and path not in missing and path[: len(blamed)] == blamed)
         for path in doubtful
     )
 

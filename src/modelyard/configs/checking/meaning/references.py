@@ -12,7 +12,14 @@ from modelyard.configs.checking.meaning import problem, warning
 from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.references import ConfigReference, references
-from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, did_you_mean, dotted
+from modelyard.core.errors import (
+    Diagnostic,
+    InvalidInput,
+    ModelyardError,
+    did_you_mean,
+    dotted,
+    nearest,
+)
 from modelyard.records.modelref import ModelRef, version_number
 
 _CUSTOM = "custom/"
@@ -36,9 +43,14 @@ def check_reference(reference: ConfigReference, view: EnvironmentView) -> Iterat
 
 
 def _unknown(
-    reference: ConfigReference, what: str, known: Sequence[str], hint: str | None = None
+    reference: ConfigReference,
+    what: str,
+    known: Sequence[str],
+    hint: str | None = None,
+    *,
+    meant: str | None = None,
 ) -> Diagnostic:
-    near = _suggest(reference.target, tuple(known))
+    near = f" (did you mean '{meant}'?)" if meant else _suggest(reference.target, tuple(known))
     listed = ", ".join((*known[:_MOST_LISTED], *(["..."] if len(known) > _MOST_LISTED else [])))
     there_are = f"there are: {listed}" if known else "there is none yet"
     return problem(
@@ -171,7 +183,10 @@ def _check_index(reference: ConfigReference, view: EnvironmentView) -> Iterator[
             hint=f"say which: {choices[0]}",
         )
     elif not groups:
-        yield _unknown(reference, "search domain", _indexes(view))
+        known = _indexes(view)
+        by_domain = {index.rpartition("/")[2]: index for index in reversed(known)}
+        near = nearest(domain, list(by_domain))
+        yield _unknown(reference, "search domain", known, meant=near and by_domain[near])
 
 
 def _check_grouped_index(
