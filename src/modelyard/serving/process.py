@@ -15,12 +15,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import follow_sharing, make_folder
-from modelyard.serving.connections import LocalProtocol, Server, TimedProtocol
+from modelyard.serving.connections import (
+    Config,
+    LocalProtocol,
+    Server,
+    TimedProtocol,
+    connections_that_fit,
+)
 from modelyard.serving.gate import Gate
 from modelyard.serving.service import Service
 
@@ -147,7 +152,7 @@ async def serve(
 ) -> None:
     """Serve until it is to stop."""
     gate = Gate(app)
-    most = service.limits.connections
+    most = connections_that_fit(service.limits.connections)
     servers = [_server(gate, TimedProtocol, listening, most)]
     listeners = [listening.tcp]
     if listening.local is not None:
@@ -189,7 +194,7 @@ def _server(
     listening: Listening | None,
     most_connections: int,
 ) -> Server:
-    config = uvicorn.Config(
+    config = Config(
         app,
         http=protocol,
         ws="none",
