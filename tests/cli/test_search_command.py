@@ -171,7 +171,7 @@ def test_explain_says_how_the_query_was_understood_and_why(
     assert "terms    roll adapt" in shown
     assert 'phrases  "an adapter"' in shown
     assert "asked    tests/documentation: 2 chunks, 1 of them let through; dense 60%" in shown
-    assert "= 0.60 x dense 1.000 + 0.40 x lexical " in shown
+    assert "= 0.60 x (dense 1.000 - crowding 0.000) + 0.40 x lexical " in shown
 
 
 def test_a_program_reads_the_parts_of_each_score(
@@ -183,7 +183,8 @@ def test_a_program_reads_the_parts_of_each_score(
     assert (result["domain"], result["path"]) == ("tests/documentation", "docs/adapters.md")
     assert (result["first_line"], result["last_line"]) == (3, 4)
     scores = result["scores"]
-    mixed = 0.6 * scores["dense"] + 0.4 * scores["words"] / scores["ideal"]
+    mixed = 0.6 * (scores["dense"] - 0.3 * scores["crowding"])
+    mixed += 0.4 * scores["words"] / scores["scale"]
     assert scores["final"] == pytest.approx(mixed)
     (start, end), *_ = result["snippet"]["marks"]
     assert result["snippet"]["text"][start:end] == "roll"

@@ -94,7 +94,7 @@ def test_code_is_detected_by_its_definitions(
     ]
     write_jsonl(beir / "corpus.jsonl", documents)
     (found,) = evaluate_search(project, beir, encoders=ToyEncoders())
-    assert found.dense_weight == 0.8
+    assert found.dense_weight == 0.85
     (as_text,) = evaluate_search(project, beir, kind="text", encoders=ToyEncoders())
     assert as_text.dense_weight == 0.6
 

@@ -15,7 +15,7 @@ from modelyard.core.globs import glob_pattern
 from modelyard.retrieval.index_file import SCHEMA
 from modelyard.retrieval.postings import Postings, attach_places
 from modelyard.retrieval.query import find_mentions, has_phrase, parse_query
-from modelyard.retrieval.ranking import CODE, TEXT, rank, ranking_settings
+from modelyard.retrieval.ranking import CODE, TEXT, lexical_scale, rank, ranking_settings
 from modelyard.retrieval.vectors import COMPARED_EXACTLY, VectorTable
 
 COLOURS = ["red", "green", "blue", "pink", "gold", "grey", "teal"]
@@ -55,6 +55,11 @@ def plain_bm25(
     return scores
 
 
+def once(terms: list[str]) -> dict[str, int]:
+    """Terms that a query has once each."""
+    return dict.fromkeys(terms, 1)
+
+
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(
     st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=8),
@@ -64,7 +69,7 @@ def plain_bm25(
 def test_bm25_is_what_the_textbook_says(
     chunks: list[tuple[list[str], list[str]]], terms: list[str], title_weight: float
 ) -> None:
-    found = postings_of(chunks).bm25(terms, title_weight)
+    found = postings_of(chunks).bm25(once(terms), title_weight)
     assert found == pytest.approx(plain_bm25(chunks, terms, title_weight), abs=1e-4)
 
 
@@ -73,13 +78,22 @@ def test_a_long_chunk_is_counted_right() -> None:
     places = postings.places("blue")
     assert (places.in_text.tolist(), places.in_title.tolist()) == ([20_000], [0])
     chunks = [(["red"] * 300, ["blue"] * 20_000), ([], ["red"])]
-    assert postings.bm25(["red"], 1.0) == pytest.approx(plain_bm25(chunks, ["red"], 1.0))
+    assert postings.bm25(once(["red"]), 1.0) == pytest.approx(plain_bm25(chunks, ["red"], 1.0))
 
 
 def test_no_chunk_is_better_than_the_ideal() -> None:
     postings = postings_of([(["red"] * 9, ["red"] * 90), ([], ["blue"])])
-    ideal = postings.ideal_bm25(["red", "black"])
-    assert 0 < postings.bm25(["red", "black"], 4.0).max() < ideal
+    terms = once(["red", "black"])
+    assert 0 < postings.bm25(terms, 4.0).max() < postings.ideal_bm25(terms)
+
+
+def test_a_term_counts_as_often_as_the_query_has_it() -> None:
+    postings = postings_of([(["red"], ["blue", "pink"]), ([], ["red", "blue", "blue"])])
+    red, blue = (postings.bm25(once([term]), 1.0) for term in ("red", "blue"))
+    assert postings.bm25({"red": 3, "blue": 1}, 1.0) == pytest.approx(3 * red + blue)
+    assert postings.ideal_bm25({"red": 3, "blue": 1}) == pytest.approx(
+        2.2 * (3 * postings.idf("red") + postings.idf("blue"))
+    )
 
 
 def test_a_term_that_no_chunk_has_tells_most() -> None:
@@ -97,13 +111,39 @@ def table(rows: np.ndarray) -> VectorTable:
     return VectorTable(rows.astype(np.float16))
 
 
+def plain_crowding(vectors: np.ndarray) -> np.ndarray:
+    """How much nearer its five nearest are to each row than to a usual one."""
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -1.0)
+    nearness = np.sort(cosines, axis=1)[:, -5:].mean(axis=1)
+    usual = np.unique(np.linspace(0, len(vectors) - 1, min(len(vectors), 64)).astype(int))
+    return np.asarray(nearness - nearness[usual].mean())
+
+
 def test_the_mix_is_convex_and_best_first() -> None:
     vectors = unit_rows(50)
     bm25 = np.abs(np.random.default_rng(2).standard_normal(50)).astype(np.float32)
     ranked = rank(vectors[3], table(vectors), bm25, 5.0, dense_weight=0.8, settings=CODE)
-    wanted = 0.8 * (vectors @ vectors[3]) + 0.2 * bm25 / 5.0
+    dense = vectors @ vectors[3] - 0.3 * plain_crowding(vectors)
+    wanted = 0.8 * dense + 0.2 * bm25 / math.sqrt(5.0 * bm25.max())
     assert ranked.rows.tolist() == np.argsort(-wanted).tolist()
-    assert ranked.fused == pytest.approx(np.sort(wanted)[::-1])
+    assert ranked.fused == pytest.approx(np.sort(wanted)[::-1], abs=1e-5)
+
+
+def test_a_chunk_that_is_near_to_everything_answers_less() -> None:
+    vectors = unit_rows(400)
+    middle = vectors[:200].mean(axis=0)
+    vectors[7] = middle / np.linalg.norm(middle)
+    crowding = table(vectors).crowding(np.arange(400))
+    assert crowding == pytest.approx(plain_crowding(vectors), abs=1e-3)
+    assert table(vectors[:10]).crowding(np.arange(10)).tolist() == [0.0] * 10
+
+
+def test_the_lexical_score_does_not_shrink_as_a_question_grows() -> None:
+    """The best chunk has the root of its share of the ideal: a quarter of the terms, a half."""
+    bm25 = np.array([0.0, 1.0, 2.5], np.float32)
+    assert 2.5 / lexical_scale(bm25, 10.0) == pytest.approx(0.5)
+    assert lexical_scale(np.zeros(3, np.float32), 10.0) == 10.0
 
 
 @pytest.mark.parametrize(("weight", "side"), [(1.0, "dense"), (0.0, "lexical")])
@@ -111,7 +151,7 @@ def test_at_the_ends_one_side_alone_decides(weight: float, side: str) -> None:
     vectors = unit_rows(50)
     bm25 = np.abs(np.random.default_rng(2).standard_normal(50)).astype(np.float32)
     ranked = rank(vectors[3], table(vectors), bm25, 5.0, dense_weight=weight, settings=CODE)
-    scores = getattr(ranked, side)
+    scores = getattr(ranked, side) - (0.3 * ranked.crowding if side == "dense" else 0.0)
     assert (np.diff(scores) <= 1e-6).all()
 
 
@@ -131,8 +171,8 @@ def test_feedback_moves_the_query_towards_its_best() -> None:
     vectors = unit_rows(300)
     bm25 = np.zeros(300, np.float32)
     query = unit_rows(1)[0]
-    best_rows = vectors[np.argsort(-(vectors @ query))[:3]].mean(axis=0)
-    moved = query + 0.3 * best_rows / np.linalg.norm(best_rows)
+    best_rows = vectors[np.argsort(-(vectors @ query))[:2]].mean(axis=0)
+    moved = query + 0.5 * best_rows / np.linalg.norm(best_rows)
     moved /= np.linalg.norm(moved)
     ranked = rank(query, table(vectors), bm25, 1.0, dense_weight=0.6, settings=TEXT)
     assert ranked.dense == pytest.approx(vectors[ranked.rows] @ moved, abs=1e-5)
@@ -145,11 +185,14 @@ def test_the_second_ranking_finds_what_one_of_all_chunks_finds() -> None:
     near = vectors[:10].mean(axis=0)
     query = near / np.linalg.norm(near)
     ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=0.6, settings=TEXT)
-    first = rank(query, table(vectors), bm25, 5.0, dense_weight=0.6, settings=CODE)
-    best_rows = vectors[first.rows[:3]].mean(axis=0)
-    moved = query + 0.3 * best_rows / np.linalg.norm(best_rows)
-    whole = 0.6 * (vectors @ (moved / np.linalg.norm(moved))) + 0.4 * bm25 / 5.0
-    assert ranked.rows[:50].tolist() == np.argsort(-whole, kind="stable")[:50].tolist()
+    lexical = 0.4 * bm25 / math.sqrt(5.0 * 3.0)
+    best_rows = vectors[np.argsort(-(0.6 * (vectors @ query) + lexical))[:2]].mean(axis=0)
+    moved = query + 0.5 * best_rows / np.linalg.norm(best_rows)
+    whole = 0.6 * (vectors @ (moved / np.linalg.norm(moved))) + lexical
+    best = np.argsort(-whole, kind="stable")[:64]
+    assert set(ranked.rows[:64].tolist()) == set(best.tolist())
+    mixed = ranked.fused + 0.6 * 0.3 * ranked.crowding
+    assert mixed[:64] == pytest.approx(whole[ranked.rows[:64]], abs=1e-5)
 
 
 def test_a_large_table_is_compared_roughly_and_ranked_exactly() -> None:
@@ -164,7 +207,7 @@ def test_a_large_table_is_compared_roughly_and_ranked_exactly() -> None:
     assert np.abs(rough - cosine)[5] < 1e-5
     ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=1.0, settings=CODE)
     best = np.argsort(-cosine, kind="stable")
-    assert ranked.rows[:50].tolist() == best[:50].tolist()
+    assert np.sort(ranked.dense)[:-65:-1] == pytest.approx(cosine[best[:64]], abs=1e-6)
     assert ranked.dense == pytest.approx(cosine[ranked.rows], abs=1e-6)
 
 

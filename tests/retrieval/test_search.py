@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -99,7 +100,7 @@ def index(project: Project) -> Index:
                         kind=kind,
                         first_line=10 * number + 1,
                         last_line=10 * number + 1 + text.count("\n"),
-                        facts=facts or {"language": Path(path).suffix},
+                        facts=facts or {"language": Path(path).suffix} | _symbol(title),
                     )
                     for number, (title, text) in enumerate(pieces)
                 ]
@@ -122,6 +123,12 @@ def index(project: Project) -> Index:
                 build.add_file(record, chunks, vectors)
 
     return write
+
+
+def _symbol(title: str) -> dict[str, str]:
+    """The fact that the code chunker records of a definition."""
+    defined = re.match(r"(?:def|class) (\w+)", title)
+    return {"symbol": defined[1]} if defined else {}
 
 
 @pytest.fixture
@@ -151,11 +158,12 @@ def test_a_question_is_answered_by_its_chunk(searcher: Searcher) -> None:
 def test_the_final_score_follows_from_the_parts(searcher: Searcher) -> None:
     for result in searcher.search("exclusive lock of a path", top=5).results:
         scores = result.scores
-        mixed = scores.dense_weight * scores.dense
-        mixed += (1 - scores.dense_weight) * scores.lexical / scores.ideal
+        mixed = scores.dense_weight * (scores.dense - 0.3 * scores.crowding)
+        mixed += (1 - scores.dense_weight) * scores.lexical / scores.lexical_scale
         assert scores.fused == pytest.approx(mixed, abs=1e-5)
-        factor = scores.boosts.get("rank_below", 1.0) if mixed > 0 else 1.0
-        assert scores.final == pytest.approx(mixed * factor, abs=1e-5)
+        added = sum(value for name, value in scores.boosts.items() if name != "rank_below")
+        factor = scores.boosts.get("rank_below", 1.0) if mixed + added > 0 else 1.0
+        assert scores.final == pytest.approx((mixed + added) * factor, abs=1e-5)
 
 
 def test_a_known_symbol_gives_its_terms_more_weight(searcher: Searcher) -> None:
@@ -164,6 +172,53 @@ def test_a_known_symbol_gives_its_terms_more_weight(searcher: Searcher) -> None:
     weights = {index.index: (index.dense_weight, index.because) for index in found.asked}
     assert weights["tests/source_code"] == (0.3, "it knows exclusive_lock")
     assert weights["tests/documentation"] == (0.6, "no known name in the query")
+
+
+def test_a_definition_comes_before_what_uses_it(project: Project, index: Index) -> None:
+    index(
+        "source_code",
+        {
+            "src/api.py": [("", "from pages import Response\n\n__all__ = ['Response']")],
+            "src/views.py": [
+                ("def view()", "def view():\n    return Response(Response)  # a Response"),
+                ("def other()", "def other():\n    return Response()"),
+            ],
+            "src/pages.py": [("class Response", "class Response:\n    pass  # what is sent back")],
+        },
+    )
+    with closing(Searcher(project, encoders=ToyEncoders())) as searcher:
+        for query in ("Response", "Response()", "pages.Response", "response"):
+            found = searcher.search(query).results
+            assert found[0].chunk.path == "src/pages.py", query
+            assert found[0].scores.boosts["definition"] == (0.2 if query == "response" else 0.4)
+
+
+def test_a_file_is_found_by_its_path_and_by_all_of_its_chunks(
+    project: Project, index: Index
+) -> None:
+    words = "def {}(): read one {} of the stream"
+    one = [(f"def a{at}()", words.format(f"a{at}", "line" if at else "frame")) for at in range(6)]
+    all_of_it = [(f"def b{at}()", words.format(f"b{at}", "frame")) for at in range(6)]
+    index("source_code", {"src/x.py": one, "src/y.py": all_of_it, "src/frame.py": one[1:]})
+    with closing(Searcher(project, encoders=ToyEncoders())) as searcher:
+        found = searcher.search("read a frame of the stream")
+    boosts = {result.chunk.path: result.scores.boosts for result in found.results}
+    assert boosts["src/y.py"]["file"] > boosts["src/x.py"]["file"]
+    assert boosts["src/frame.py"]["path"] > 0 and "path" not in boosts["src/y.py"]
+
+
+def test_one_file_does_not_fill_the_list(project: Project, index: Index) -> None:
+    many = [(f"def read{at}()", f"def read{at}(): read a stream {at}") for at in range(5)]
+    two = [(f"def write{at}()", f"def write{at}(): read, write a stream {at}") for at in range(2)]
+    index("source_code", {"src/a.py": many, "src/b.py": two, "src/c.py": [("", "a stream")]})
+    with closing(Searcher(project, encoders=ToyEncoders())) as searcher:
+        three = searcher.search("read a stream", top=3).results
+        assert sorted(result.chunk.path for result in three) == ["src/a.py", "src/b.py", "src/c.py"]
+        assert next(len(each.more) for each in three if each.chunk.path == "src/a.py") == 3
+        eight = searcher.search("read a stream", top=8).results  # the places that others leave
+        assert len(eight) == 8
+        capped = searcher.search("read a stream", top=8, per_file=2).results
+        assert [result.chunk.path for result in capped].count("src/a.py") == 2
 
 
 def test_tests_rank_below(searcher: Searcher) -> None:
@@ -176,7 +231,7 @@ def test_tests_rank_below(searcher: Searcher) -> None:
 def test_a_file_that_the_query_names_comes_first(searcher: Searcher) -> None:
     found = searcher.search("what does runbook.md say of adapters")
     assert found.results[0].chunk.path == "docs/runbook.md"
-    assert found.results[0].scores.boosts == {"named_file": 0.25}
+    assert found.results[0].scores.boosts == {"named_file": 0.4}
 
 
 def test_a_quoted_phrase_must_stand_there(searcher: Searcher) -> None:
@@ -226,7 +281,7 @@ def test_filters_let_only_that_through(
 def test_a_key_that_no_chunk_has_is_refused_with_those_there_are(searcher: Searcher) -> None:
     with pytest.raises(InvalidInput, match=r"^filter languge: .*did you mean 'language'") as raised:
         searcher.search("lock", filters={"languge": ".py"})
-    assert raised.value.hint == "the keys here: path, kind, domain, language"
+    assert raised.value.hint == "the keys here: path, kind, domain, language, symbol"
 
 
 @pytest.mark.parametrize(
@@ -337,8 +392,8 @@ def test_old_log_lines_count_less(project: Project, index: Index) -> None:
     )
     with closing(Searcher(project, encoders=ToyEncoders())) as searcher:
         (result,) = searcher.search("connection refused").results
-    assert result.scores.boosts["recency"] == pytest.approx(0.5, abs=0.01)
-    assert result.scores.final == pytest.approx(result.scores.fused * 0.5, rel=0.02)
+    assert result.scores.boosts["recency"] == pytest.approx(0.85, abs=0.01)
+    assert result.scores.final == pytest.approx(result.scores.fused * 0.85, rel=0.02)
 
 
 def test_a_missing_index_is_noted_and_none_at_all_is_no_data(
@@ -537,11 +592,13 @@ def test_boosts_count_after_the_cross_encoder_too(liking: Rerank) -> None:
     first = found.results[0]
     assert first.chunk.path == "tests/test_files.py"
     share = 1 / (1 + np.exp(-(first.scores.reranked or 0.0)))
-    assert first.scores.boosts == {"named_file": 0.25}
-    assert first.scores.final == pytest.approx(share + 0.25)
+    assert first.scores.boosts["named_file"] == 0.4
+    assert first.scores.final == pytest.approx(share + sum(first.scores.boosts.values()))
     unnamed = searcher.search("exclusive_lock", indexes=["source_code"]).results[:2]
     assert [result.chunk.path for result in unnamed] == ["src/files.py", "tests/test_files.py"]
-    assert unnamed[1].scores.final == pytest.approx(0.7 * share)
+    boosts = unnamed[1].scores.boosts
+    added = sum(boosts.values()) - boosts["rank_below"]
+    assert unnamed[1].scores.final == pytest.approx(0.7 * (share + added))
 
 
 def test_a_text_in_two_places_is_read_once(liking: Rerank, index: Index) -> None:

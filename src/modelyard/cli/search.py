@@ -50,6 +50,16 @@ def search(
     top: Annotated[
         int | None, typer.Option("--top", metavar="K", min=1, help="How many results.")
     ] = None,
+    per_file: Annotated[
+        int | None,
+        typer.Option(
+            "--per-file",
+            metavar="N",
+            min=1,
+            help="Results of one file, at most. Default: one of code and two of prose, and more "
+            "only where other files leave places.",
+        ),
+    ] = None,
     filters: Annotated[
         list[str] | None,
         typer.Option(
@@ -116,7 +126,8 @@ def search(
     """
 
     if evaluate is not None:
-        if query is not None or filters or modality or top is not None or explain or no_rerank:
+        given = (query, top, per_file, modality)
+        if any(each is not None for each in given) or filters or explain or no_rerank:
             raise InvalidInput(
                 "--eval takes its queries from files", hint="leave QUERY and its options out"
             )
@@ -139,6 +150,7 @@ def search(
         environment=chosen_environment(project, environment),
         rerank=not no_rerank,
         modality=modality,
+        per_file=per_file,
         progress=LogProgress(),
     )
     if as_json:
@@ -214,6 +226,8 @@ def _result_lines(
     if explain:
         yield from (f"     {line}" for line in _explained(result))
     yield from (f"     also {visible_line(also)}" for also in result.also)
+    if result.more:
+        yield f"     more of this file: lines {', '.join(result.more)}"
     for link in result.related:
         target = f"{link.path}:{link.first_line}  {_first_line(link.title)}".rstrip()
         yield f"     → {visible_line(target)}  [{link.index}]  {visible_line(link.why)}"
@@ -225,15 +239,20 @@ def _first_line(title: str) -> str:
 
 
 def _explained(result: Result) -> Iterator[str]:
+    from modelyard.retrieval.candidates import FACTORS
+    from modelyard.retrieval.ranking import CROWDING_WEIGHT
+
     scores = result.scores
     boosts = "".join(
-        f"; {name} {'+' if name == 'named_file' else 'x'} {value:.2f}"
+        f"; {name} {'x' if name in FACTORS else '+'} {value:.2f}"
         for name, value in scores.boosts.items()
     )
     rest = 1 - scores.dense_weight
+    crowding = CROWDING_WEIGHT * scores.crowding
     yield (
-        f"{scores.fused:.3f} = {scores.dense_weight:.2f} x dense {scores.dense:.3f} "
-        f"+ {rest:.2f} x lexical {scores.lexical:.2f}/{scores.ideal:.2f}{boosts}"
+        f"{scores.fused:.3f} = {scores.dense_weight:.2f} x (dense {scores.dense:.3f} "
+        f"{'-' if crowding >= 0 else '+'} crowding {abs(crowding):.3f}) "
+        f"+ {rest:.2f} x lexical {scores.lexical:.2f}/{scores.lexical_scale:.2f}{boosts}"
     )
     if scores.reranked is not None:
         yield f"logistic(reranked {scores.reranked:.2f}){boosts} = {scores.final:.3f}"

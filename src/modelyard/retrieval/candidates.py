@@ -5,8 +5,9 @@ A boost is what counts besides meaning and terms: a file's age, its rank, its na
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -15,11 +16,18 @@ import numpy as np
 from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.core.globs import glob_pattern
 from modelyard.results.json_form import published
+from modelyard.retrieval.code_files import (
+    asks_for_asides,
+    code_boosts,
+    is_aside,
+    rows_of_definitions,
+)
 from modelyard.retrieval.filters import filter_chunks
 from modelyard.retrieval.index_snapshot import ChunkSource, IndexSnapshot
 from modelyard.retrieval.indexes import SearchIndex
+from modelyard.retrieval.postings import merge_rows
 from modelyard.retrieval.query import Query
-from modelyard.retrieval.ranking import rank, ranking_settings
+from modelyard.retrieval.ranking import rank, ranking_settings, results_per_file
 from modelyard.retrieval.terms import find_words
 from modelyard.retrieval.vectors import Floats, Rows
 
@@ -30,7 +38,9 @@ _SPARE = 50
 """Candidates beyond those wanted, since equal texts are shown once."""
 RANKED_BELOW = 0.7
 """The factor for the score of a chunk that `rank_below` names."""
-NAMED_FILE = 0.25
+OLDEST = 0.7
+"""The factor for the score of a chunk that is very old: an exact match outweighs its age."""
+NAMED_FILE = 0.4
 """What is added to the score of a chunk when the query names its file."""
 
 
@@ -40,16 +50,20 @@ class Scores:
 
     dense: float
     """Cosine of query and chunk, after feedback."""
+    crowding: float
+    """How much nearer its neighbours are to it than to a usual chunk."""
     lexical: float = field(metadata=published("words"))
     """BM25, the lexical score."""
     ideal: float
-    """BM25 of an ideal chunk; the lexical score counts as its share of it."""
+    """BM25 of an ideal chunk, which is full of every term."""
+    lexical_scale: float = field(metadata=published("scale"))
+    """What the lexical score is divided by: the geometric mean of `ideal` and of the best BM25."""
     dense_weight: float
     """The share of the dense score in the mix."""
     fused: float
-    """dense_weight x dense + (1 - dense_weight) x lexical / ideal."""
+    """dense_weight x (dense - 0.3 x crowding) + (1 - dense_weight) x lexical / scale."""
     boosts: Mapping[str, float] = field(default_factory=dict)
-    """`rank_below` and `recency` are factors, `named_file` is added."""
+    """`rank_below` and `recency` are factors; the others are added."""
     reranked: float | None = None
     """The cross-encoder's score, on its own scale; null where it did not read the chunk."""
     final: float
@@ -98,6 +112,8 @@ class Hit:
     """Its place with the best score."""
     duplicates: tuple[Candidate, ...] = ()
     """Other places of the same text, and other pieces of the same function."""
+    more: tuple[Candidate, ...] = ()
+    """Further candidates of its file that are not shown by themselves."""
 
 
 def find_candidates(
@@ -124,20 +140,29 @@ def find_candidates(
         weight, because = index.fusion.dense, "no known name in the query"
     allowed = filter_chunks(index, snapshot, query, filters)
     settings = ranking_settings(index.settings.chunker)
-    ideal = snapshot.postings.ideal_bm25(query.terms)
+    ideal = snapshot.postings.ideal_bm25(query.counts)
+    certain = named_files
+    if settings.by_file and query.symbols:
+        defining = rows_of_definitions(query, snapshot)
+        certain = defining if certain is None else merge_rows(certain, defining)
     ranked = rank(
         vector if vector is not None else np.zeros(snapshot.meta.dimensions, np.float32),
         snapshot.vectors,
-        snapshot.postings.bm25(query.terms, settings.title_weight),
+        snapshot.postings.bm25(query.counts, settings.title_weight),
         ideal,
         dense_weight=weight,
         settings=settings,
         depth=depth,
         allowed=allowed,
-        named=named_files,
+        named=certain,
     )
-    rules = BoostRules(index.settings, named_files, datetime.now(UTC))
-    if rules.change_nothing:
+    rules = BoostRules(
+        index.settings,
+        named_files,
+        datetime.now(UTC),
+        asides_below=settings.by_file and not asks_for_asides(query),
+    )
+    if rules.change_nothing and not settings.by_file:
         ranked = ranked.best(wanted + _SPARE)
     searched = SearchedIndex(
         index=index.label,
@@ -148,15 +173,22 @@ def find_candidates(
         allowed=len(snapshot) if allowed is None else int(allowed.sum()),
     )
     sources = snapshot.sources(ranked.rows)
-    columns = (ranked.rows, ranked.dense, ranked.lexical, ranked.fused)
+    in_code = [dict[str, float]()] * len(ranked.rows)
+    if settings.by_file:
+        in_code = code_boosts(query, ranked, sources, snapshot)
+    columns = (ranked.rows, ranked.dense, ranked.crowding, ranked.lexical, ranked.fused)
     candidates = []
-    for row, dense, lexical, fused in zip(*(column.tolist() for column in columns), strict=True):
+    for row, dense, crowding, lexical, fused, added in zip(
+        *(column.tolist() for column in columns), in_code, strict=True
+    ):
         source = sources[row]
-        boosts = rules.boosts(row, source)
+        boosts = {**rules.boosts(row, source), **added}
         scores = Scores(
             dense=dense,
+            crowding=crowding,
             lexical=lexical,
             ideal=ideal,
+            lexical_scale=ranked.lexical_scale,
             dense_weight=weight,
             fused=fused,
             boosts=boosts,
@@ -186,8 +218,17 @@ def _find_names(query: Query, snapshot: IndexSnapshot) -> tuple[Rows | None, lis
 class BoostRules:
     """Which boosts the chunks of one index get for one query."""
 
-    def __init__(self, settings: IndexSettings, named: Rows | None, now: datetime) -> None:
-        """named: the rows of files that the query names."""
+    def __init__(
+        self,
+        settings: IndexSettings,
+        named: Rows | None,
+        now: datetime,
+        *,
+        asides_below: bool = False,
+    ) -> None:
+        """named: the rows of files that the query names.  asides_below: whether tests, examples
+        and benchmarks rank below the rest."""
+        self._asides_below = asides_below
         self._below: list[re.Pattern[str]] = [glob_pattern(glob) for glob in settings.rank_below]
         self._half_life_s = settings.recency_half_life_s
         self._named = frozenset(named.tolist()) if named is not None else frozenset[int]()
@@ -196,13 +237,13 @@ class BoostRules:
     @property
     def change_nothing(self) -> bool:
         """Whether no chunk gets a boost, so that the order stays that of the mix."""
-        return not (self._below or self._half_life_s or self._named)
+        return not (self._below or self._asides_below or self._half_life_s or self._named)
 
     def boosts(self, row: int, source: ChunkSource) -> Mapping[str, float]:
         """The boosts of a chunk by name, as in `Scores.boosts`."""
         boosts: dict[str, float] = {}
         is_named = row in self._named  # a query that names a test asks for the test
-        if not is_named and any(pattern.fullmatch(source.path) for pattern in self._below):
+        if not is_named and self._is_below(source.path):
             boosts["rank_below"] = RANKED_BELOW
         if self._half_life_s:
             boosts["recency"] = _recency(source, self._now, self._half_life_s)
@@ -210,42 +251,86 @@ class BoostRules:
             boosts["named_file"] = NAMED_FILE
         return boosts
 
+    def _is_below(self, path: str) -> bool:
+        if self._asides_below and is_aside(path):
+            return True
+        return any(pattern.fullmatch(path) for pattern in self._below)
+
+
+FACTORS = ("rank_below", "recency")
+"""The boosts that multiply a score; the others are added to it."""
+
 
 def apply_boosts(score: float, boosts: Mapping[str, float]) -> float:
     """The score with its boosts; a factor below 1 would raise a negative score, so it is left."""
-    factor = boosts.get("rank_below", 1.0) * boosts.get("recency", 1.0)
-    return (score * factor if score > 0 else score) + boosts.get("named_file", 0.0)
+    added = sum(value for name, value in boosts.items() if name not in FACTORS)
+    factor = math.prod(boosts.get(name, 1.0) for name in FACTORS)
+    whole = score + added
+    return whole * factor if whole > 0 else whole
 
 
 def _recency(source: ChunkSource, now: datetime, half_life_s: float) -> float:
-    """The factor for a chunk's age: 1 now, a half after `half_life_s`."""
+    """The factor for a chunk's age: 1 now, halfway to the least after `half_life_s`."""
     for written in (source.last_seen, source.modified_at):
         try:
             at = datetime.fromisoformat(written or "")
         except ValueError:
             continue
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        return float(0.5 ** (max(0.0, (now - at).total_seconds()) / half_life_s))
+        left = 0.5 ** (max(0.0, (now - at).total_seconds()) / half_life_s)
+        return float(OLDEST + (1.0 - OLDEST) * left)
     return 1.0
 
 
-def merge(candidates: Iterable[Candidate], count: int) -> list[Hit]:
-    """The candidates of all indexes, best first, at most `count`; equal texts are one hit."""
-    ordered = sorted(candidates, key=lambda hit: (-hit.scores.final, hit.index.label, hit.row))
+def merge(candidates: Iterable[Candidate], count: int, *, per_file: int | None = None) -> list[Hit]:
+    """The candidates of all indexes, best first, at most `count`; equal texts are one hit.
+
+    per_file: hits of one file, at most. Without it, further hits of a file only fill the places
+    that other files leave (`results_per_file`).
+    """
+    ordered = sorted(candidates, key=_order)
     hits: list[list[Candidate]] = []
     hit_of: dict[Hashable, list[Candidate]] = {}
     for candidate in ordered:
         keys = list(_merge_keys(candidate))
         hit = next((hit_of[key] for key in keys if key in hit_of), None)
         if hit is None:
-            if len(hits) == count:
-                continue
             hit = []
             hits.append(hit)
         hit.append(candidate)
         for key in keys:
             hit_of.setdefault(key, hit)
-    return [Hit(best=best, duplicates=tuple(duplicates)) for best, *duplicates in hits]
+    shown, held = _spread_over_files(hits, per_file)
+    if per_file is None and len(shown) < count:
+        filling, held = held[: count - len(shown)], held[count - len(shown) :]
+        shown = sorted([*shown, *filling], key=lambda hit: _order(hit[0]))
+    more: dict[str, list[Candidate]] = {}
+    for best, *_ in held:
+        more.setdefault(best.source.path, []).append(best)
+    return [
+        Hit(best=best, duplicates=tuple(same), more=tuple(more.pop(best.source.path, ())))
+        for best, *same in shown[:count]
+    ]
+
+
+def _order(candidate: Candidate) -> tuple[float, str, int]:
+    """Sorts the best first."""
+    return -candidate.scores.final, candidate.index.label, candidate.row
+
+
+def _spread_over_files(
+    hits: Sequence[list[Candidate]], per_file: int | None
+) -> tuple[list[list[Candidate]], list[list[Candidate]]]:
+    """The hits that a file may have at once, and the others, both in their order."""
+    counts: dict[str, int] = {}
+    shown: list[list[Candidate]] = []
+    held: list[list[Candidate]] = []
+    for hit in hits:
+        path = hit[0].source.path
+        most = per_file or results_per_file(hit[0].index.settings.chunker)
+        counts[path] = counts.get(path, 0) + 1
+        (shown if most is None or counts[path] <= most else held).append(hit)
+    return shown, held
 
 
 def _merge_keys(candidate: Candidate) -> Iterator[Hashable]:

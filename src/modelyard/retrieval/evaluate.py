@@ -22,6 +22,7 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
 from modelyard.encoders import Encoders, TextEncoder
 from modelyard.results.json_form import published
+from modelyard.retrieval.candidates import find_candidates
 from modelyard.retrieval.evaluation_set import (
     EvaluationSet,
     corpus_index,
@@ -38,17 +39,19 @@ from modelyard.retrieval.indexes import (
     update_command,
     where_to_declare,
 )
-from modelyard.retrieval.query import parse_query
+from modelyard.retrieval.query import Query, parse_query
 from modelyard.retrieval.ranking import CODE, TEXT, RankingSettings, rank, ranking_settings
 from modelyard.retrieval.vectors import Floats, Rows
 
 TEXT_DENSE = 0.6
-CODE_DENSE = 0.8
+CODE_DENSE = 0.85
 _DEPTH = 100
 _RESAMPLES = 2_000
 
 Names = Sequence[tuple[str, ...]]
 """The names by which answers can mean each chunk: its document or file first, then PATH:LINE."""
+Order = Callable[[Query, Floats], Rows]
+"""The chunks for a query and its vector, best first."""
 Rankings = Mapping[str, Mapping[str, Sequence[str]]]
 """For each score (dense, lexical, fused) the documents in its order, by query."""
 
@@ -149,6 +152,8 @@ def evaluate_search(
         settings = _choose_encoder(chosen, indexes, environment)
         corpus = load_corpus(source / "corpus.jsonl")
         kind = kind or detect_kind(corpus)
+        ranking = TEXT if kind == "text" else CODE
+        weight = _choose_weight(chosen, indexes, kind)
         with corpus_index(project, corpus, kind, settings, encoders, progress) as snapshot:
             sources = snapshot.sources(np.arange(len(snapshot)))
             found = [
@@ -159,8 +164,9 @@ def evaluate_search(
                     [(sources[row].path,) for row in range(len(snapshot))],
                     encoders.open(settings),
                     model=settings.model,
-                    weight=TEXT_DENSE if kind == "text" else CODE_DENSE,
-                    settings=TEXT if kind == "text" else CODE,
+                    weight=weight,
+                    settings=ranking,
+                    order=_order_of_mix(snapshot, weight, ranking),
                     progress=progress,
                 )
             ]
@@ -184,6 +190,20 @@ def evaluate_search(
             hint="an answer is PATH or PATH:LINE as a result shows it, or the _id of a document",
         )
     return found
+
+
+def _choose_weight(
+    chosen: Sequence[SearchIndex], named: Sequence[str], kind: Literal["text", "code"]
+) -> float:
+    """The dense weight for a corpus: of the index that was named, or the first of its kind."""
+    of_kind = [
+        index
+        for index in chosen
+        if named or ranking_settings(index.settings.chunker).by_file == (kind == "code")
+    ]
+    if of_kind:
+        return of_kind[0].fusion.dense
+    return TEXT_DENSE if kind == "text" else CODE_DENSE
 
 
 def _choose_encoder(
@@ -225,6 +245,7 @@ def _evaluate_index(
             model=index.encoder.model,
             weight=index.fusion.dense,
             settings=ranking_settings(index.settings.chunker),
+            order=_order_of_search(index, snapshot),
             progress=progress,
         )
 
@@ -255,9 +276,10 @@ def _evaluate(
     model: str,
     weight: float,
     settings: RankingSettings,
+    order: Order,
     progress: Progress,
 ) -> SearchEvaluation:
-    rankings = _rank_queries(queries, snapshot, names, encoder, weight, settings, progress)
+    rankings = _rank_queries(queries, snapshot, names, encoder, settings, order, progress)
     answers = {answer for id in queries.queries for answer in queries.qrels[id]}
     return SearchEvaluation(
         name=name,
@@ -278,8 +300,8 @@ def _rank_queries(
     snapshot: IndexSnapshot,
     names: Names,
     encoder: TextEncoder,
-    weight: float,
     settings: RankingSettings,
+    order: Order,
     progress: Progress,
 ) -> Rankings:
     """The documents that each score ranks best for each query."""
@@ -288,18 +310,9 @@ def _rank_queries(
     for done, (id, text) in enumerate(queries.queries.items(), 1):
         query = parse_query(text)
         vector = encoder.encode_query(query.text)
-        bm25 = snapshot.postings.bm25(query.terms, settings.title_weight)
-        fused = rank(
-            vector,
-            snapshot.vectors,
-            bm25,
-            snapshot.postings.ideal_bm25(query.terms),
-            dense_weight=weight,
-            settings=settings,
-            depth=2 * _DEPTH,
-        )
+        bm25 = snapshot.postings.bm25(query.counts, settings.title_weight)
         orders = {
-            "fused": fused.rows,
+            "fused": order(query, vector),
             "dense": _order(snapshot.vectors.closeness(vector)),
             "lexical": _order(bm25, above=0.0),
         }
@@ -308,6 +321,36 @@ def _rank_queries(
         progress.advance(done)
     progress.end()
     return rankings
+
+
+def _order_of_mix(snapshot: IndexSnapshot, weight: float, settings: RankingSettings) -> Order:
+    """By the fused score alone: the documents of a corpus have neither names nor files."""
+
+    def order(query: Query, vector: Floats) -> Rows:
+        return rank(
+            vector,
+            snapshot.vectors,
+            snapshot.postings.bm25(query.counts, settings.title_weight),
+            snapshot.postings.ideal_bm25(query.counts),
+            dense_weight=weight,
+            settings=settings,
+            depth=2 * _DEPTH,
+        ).rows
+
+    return order
+
+
+def _order_of_search(index: SearchIndex, snapshot: IndexSnapshot) -> Order:
+    """As `models search` orders the chunks of this index, boosts included."""
+
+    def order(query: Query, vector: Floats) -> Rows:
+        _, found = find_candidates(
+            index, snapshot, query, vector, filters={}, depth=2 * _DEPTH, wanted=10 * _DEPTH
+        )
+        best = sorted(found, key=lambda candidate: (-candidate.scores.final, candidate.row))
+        return np.array([candidate.row for candidate in best], np.int64)
+
+    return order
 
 
 def _order(scores: Floats, above: float = -np.inf) -> Rows:

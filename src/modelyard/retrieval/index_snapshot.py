@@ -63,6 +63,8 @@ class ChunkSource:
     """Of the bytes of the file."""
     function: str
     """The title of the function that it belongs to; empty for other chunks."""
+    symbol: str
+    """The name that it defines; empty where it defines none."""
 
 
 class IndexSnapshot:
@@ -83,7 +85,8 @@ class IndexSnapshot:
         """Where the chunks of these rows come from, by row."""
         found = self._database.execute(
             "select p.id, f.path, f.modified_at, p.digest, json_extract(p.facts, '$.last_seen'), "
-            "f.size_bytes, f.mtime_ns, f.sha256, iif(p.kind = 'function', p.title, '') "
+            "f.size_bytes, f.mtime_ns, f.sha256, iif(p.kind = 'function', p.title, ''), "
+            "coalesce(json_extract(p.facts, '$.symbol'), '') "
             "from passages p join files f on f.id = p.file_id where p.id "
             "in (select value from json_each(?))",
             (json.dumps(self.ids[rows].tolist()),),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,20 +76,23 @@ class Postings:
         n, df = len(self._ids), self.frequency(term)
         return math.log(1 + (n - df + 0.5) / (df + 0.5))
 
-    def bm25(self, terms: Iterable[str], title_weight: float) -> Floats:
+    def bm25(self, terms: Mapping[str, int], title_weight: float) -> Floats:
         """The BM25 of every chunk: float32 [n], 0 for a chunk without any of the terms.
 
-        A term in the title counts `title_weight` times, in the chunk's length too.
+        terms: those of the query, each with how often it has it, which is what it counts.  A term
+        in the title counts `title_weight` times, in the chunk's length too.
         """
         total = np.zeros(len(self._ids), np.float32)
-        for term in terms:
+        for term, often in terms.items():
             at = self.places(term)
-            total[at.rows] += self._part(term, at, title_weight)
+            part = self._part(term, at, title_weight)
+            total[at.rows] += part if often == 1 else np.float32(often) * part
         return total
 
-    def ideal_bm25(self, terms: Iterable[str]) -> float:
+    def ideal_bm25(self, terms: Mapping[str, int]) -> float:
         """The BM25 of a chunk that is full of every term."""
-        return max((BM25_K1 + 1) * sum(self.idf(term) for term in terms), 1e-6)
+        weights = (often * self.idf(term) for term, often in terms.items())
+        return max((BM25_K1 + 1) * sum(weights), 1e-6)
 
     def rows_with_all(self, terms: Sequence[str]) -> Rows:
         """The chunks that have every one of the terms (all, where there is no term)."""

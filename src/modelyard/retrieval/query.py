@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
-from modelyard.retrieval.terms import query_terms
+from modelyard.retrieval.terms import index_terms
 
 _QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”')
 _PATH = re.compile(r"(?<![\w/.-])(?:[\w.-]+/)+[\w.-]*\w")
@@ -14,6 +15,7 @@ _CALL = re.compile(r"\b[A-Za-z_][\w.]*(?=\(\))")
 _DOTTED = re.compile(r"\b[A-Za-z_]\w+(?:\.[A-Za-z_]\w+)+\b")
 _SNAKE = re.compile(r"\b[A-Za-z]\w*_\w*[A-Za-z0-9]\b")
 _CAMEL = re.compile(r"\b(?:[a-z]+[A-Z]\w*|(?:[A-Z][a-z0-9]+){2,})\b")
+_SYMBOL = re.compile(r"[A-Za-z_$][\w$]*(?:(?:\.|::|->|#)[A-Za-z_$][\w$]*)*[!?=]?")
 _SPACES = re.compile(r"\s+")
 
 
@@ -24,11 +26,26 @@ class Query:
     text: str
     """As it was typed, without quotes; its vector is that of this text."""
     terms: tuple[str, ...]
-    """The stems and identifiers for BM25."""
+    """The stems and identifiers for BM25, each once."""
+    often: tuple[int, ...] = ()
+    """How often the query has each of them; a pasted log repeats what it is about."""
     phrases: tuple[str, ...] = ()
     """Quoted text that each result must have."""
     names: tuple[str, ...] = ()
     """Symbols, file names and paths; where the index has one, the lexical score weighs more."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often the query has each term."""
+        return dict(zip(self.terms, self.often, strict=True))
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """What may be the name of a definition: the names, or the whole of a query of one word."""
+        bare = self.text.strip("()`'\"")
+        if self.names or not _SYMBOL.fullmatch(bare):
+            return self.names
+        return (bare,)
 
 
 def parse_query(text: str) -> Query:
@@ -40,9 +57,11 @@ def parse_query(text: str) -> Query:
         for pattern in (_PATH, _FILE, _CALL, _DOTTED, _SNAKE, _CAMEL)
         for found in pattern.findall(plain)
     ]
+    terms = Counter(index_terms(plain).split())
     return Query(
         text=plain,
-        terms=tuple(query_terms(plain)),
+        terms=tuple(terms),
+        often=tuple(terms.values()),
         phrases=tuple(dict.fromkeys(phrase for phrase in phrases if phrase)),
         names=_longest_only(names),
     )

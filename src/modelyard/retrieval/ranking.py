@@ -1,21 +1,28 @@
 """Ranking: a weighted mean of two scores, each on an absolute scale.
 
 dense     cosine of unit vectors.
-lexical   BM25 divided by the BM25 of an ideal chunk, which is full of every term of the query. A
-          term that no chunk has counts with the largest idf, so a query whose terms the index does
-          not have gets a low lexical score.
+crowding  how much nearer its neighbours are to a chunk than to a usual one. What is near to
+          everything answers little, so a part of it is taken from the dense score.
+lexical   BM25 divided by the geometric mean of two: the best BM25 in the index, and that of an
+          ideal chunk, which is full of every term of the query. The best chunk so gets the square
+          root of its share of the ideal. By the ideal alone the scores would shrink as a question
+          grows, since no chunk has all of its terms; by the best alone a query that nothing answers
+          would look like one that is answered. A term that no chunk has counts with the largest
+          idf.
 
-Neither score is scaled by the candidates, so scores of different queries and of different indexes
-can be compared. Candidates are the best by either score, and both scores are computed exactly for
-each, also where the dense candidates were found by an approximate comparison (`vectors.py`).
+So scores of different queries and of different indexes can be compared. Candidates are the best by
+either score, and both scores are computed exactly for each, also where the dense candidates were
+found by an approximate comparison (`vectors.py`).
 
 Sources: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond, 2009;
 Bruch et al., An Analysis of Fusion Functions for Hybrid Retrieval, 2023; Rocchio, Relevance
-Feedback in Information Retrieval, 1971.
+Feedback in Information Retrieval, 1971; Radovanovic et al., Hubs in Space, 2010; Conneau et al.,
+Word Translation Without Parallel Data, 2018 (CSLS, the correction for crowding).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,12 +50,27 @@ class RankingSettings:
     """Best chunks that the query moves towards before the second ranking; 0 for no second one."""
     feedback_strength: float
     """How far it moves, in units of its own length."""
+    by_file: bool = False
+    """Whether names, paths and other chunks of a file count (`code_files.py`)."""
 
 
-TEXT = RankingSettings(title_weight=1.0, feedback_chunks=3, feedback_strength=0.3)
-CODE = RankingSettings(title_weight=4.0, feedback_chunks=0, feedback_strength=0.0)
+TEXT = RankingSettings(title_weight=2.0, feedback_chunks=2, feedback_strength=0.5)
+CODE = RankingSettings(title_weight=4.0, feedback_chunks=0, feedback_strength=0.0, by_file=True)
+
+CROWDING_WEIGHT = 0.3
+"""How much of its crowding is taken from the dense score of a chunk."""
+_CORRECTED = 64
+"""The best so many are corrected for crowding."""
 
 _CODE_CHUNKERS = ("code", "keys", "shell", "openapi")
+
+
+_PER_FILE = {"code": 1, "shell": 1, "markdown": 2, "paragraphs": 2, "auto": 2}
+
+
+def results_per_file(chunker: str) -> int | None:
+    """Results of one file before those of others are shown; None where each chunk is a thing."""
+    return _PER_FILE.get(chunker)
 
 
 def ranking_settings(chunker: str) -> RankingSettings:
@@ -64,18 +86,24 @@ class Ranked:
     """Their rows in the index."""
     dense: Floats
     """Cosine with the query, which feedback may have moved."""
+    crowding: Floats
+    """How crowded its neighbourhood is; 0 for those far from the best."""
     lexical: Floats
     """BM25."""
     fused: Floats
     """The weighted mean of both."""
+    lexical_scale: float
+    """What BM25 is divided by."""
 
     def best(self, count: int) -> Ranked:
         """The first `count` of them."""
         return Ranked(
             rows=self.rows[:count],
             dense=self.dense[:count],
+            crowding=self.crowding[:count],
             lexical=self.lexical[:count],
             fused=self.fused[:count],
+            lexical_scale=self.lexical_scale,
         )
 
 
@@ -106,18 +134,44 @@ def rank(
     if named is not None:
         fixed = merge_rows(fixed, named)
 
+    scale = lexical_scale(bm25, ideal)
     near = vectors.closeness(query)
     nearest = _best_of(near, max(depth, _FEEDBACK_CHUNKS), among)
     rows = merge_rows(nearest[_top(near[nearest], depth)], fixed)
-    ranked = _mix(rows, vectors.exact(rows, query), bm25, ideal, dense_weight)
+    ranked = _mix(rows, vectors.exact(rows, query), bm25, scale, dense_weight)
     if settings.feedback_chunks and dense_weight > 0 and len(rows):
         best = vectors.rows(ranked.rows[: settings.feedback_chunks])
         compared = merge_rows(nearest, rows)
         again = vectors.exact(compared, _move(query, best, settings.feedback_strength))
         rows = merge_rows(compared[_top(again, depth)], fixed)
         cosine = again[np.searchsorted(compared, rows)]
-        ranked = _mix(rows, cosine, bm25, ideal, dense_weight)
-    return ranked
+        ranked = _mix(rows, cosine, bm25, scale, dense_weight)
+    return _correct(ranked, vectors, dense_weight)
+
+
+def lexical_scale(bm25: Floats, ideal: float) -> float:
+    """What BM25 is divided by: the geometric mean of the ideal and of the best there is."""
+    best = float(bm25.max(initial=0.0))
+    return math.sqrt(ideal * best) if best > 0 else ideal
+
+
+def _correct(ranked: Ranked, vectors: VectorTable, dense_weight: float) -> Ranked:
+    """The best of them again, corrected for how crowded their neighbourhoods are."""
+    best = ranked.rows[:_CORRECTED]
+    if dense_weight == 0 or not len(best):
+        return ranked
+    crowding = np.zeros(len(ranked.rows), np.float32)
+    crowding[: len(best)] = vectors.crowding(best)
+    fused = ranked.fused - np.float32(dense_weight * CROWDING_WEIGHT) * crowding
+    order = np.argsort(-fused, kind="stable")
+    return Ranked(
+        rows=ranked.rows[order],
+        dense=ranked.dense[order],
+        crowding=crowding[order],
+        lexical=ranked.lexical[order],
+        fused=fused[order],
+        lexical_scale=ranked.lexical_scale,
+    )
 
 
 def _move(query: Floats, best: Floats, strength: float) -> Floats:
@@ -128,11 +182,18 @@ def _move(query: Floats, best: Floats, strength: float) -> Floats:
     return unit
 
 
-def _mix(rows: Rows, cosine: Floats, bm25: Floats, ideal: float, dense_weight: float) -> Ranked:
+def _mix(rows: Rows, cosine: Floats, bm25: Floats, scale: float, dense_weight: float) -> Ranked:
     lexical = bm25[rows]
-    fused = dense_weight * cosine + (1.0 - dense_weight) * lexical / ideal
+    fused = dense_weight * cosine + (1.0 - dense_weight) * lexical / scale
     order = np.argsort(-fused, kind="stable")
-    return Ranked(rows=rows[order], dense=cosine[order], lexical=lexical[order], fused=fused[order])
+    return Ranked(
+        rows=rows[order],
+        dense=cosine[order],
+        crowding=np.zeros(len(rows), np.float32),
+        lexical=lexical[order],
+        fused=fused[order],
+        lexical_scale=scale,
+    )
 
 
 def _best_of(scores: Floats, depth: int, among: Rows | None) -> Rows:

@@ -16,7 +16,7 @@ import numpy as np
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
 from modelyard.results.json_form import published
-from modelyard.retrieval.candidates import Hit, Scores, SearchedIndex
+from modelyard.retrieval.candidates import Candidate, Hit, Scores, SearchedIndex
 from modelyard.retrieval.index_file import IndexedChunk
 from modelyard.retrieval.index_snapshot import ChunkSource, IndexSnapshot
 from modelyard.retrieval.indexes import update_command
@@ -31,6 +31,8 @@ _LARGEST_NS = 2**63 - 1
 """The index stores this for a later time."""
 _UNKNOWN = "\ufffd"
 """Replaces bytes of a path that are not UTF-8, so the file cannot be found by the shown path."""
+_MORE = 3
+"""Further chunks of a file that are named with its result."""
 _HASHED_AT_MOST_BYTES = 2_000_000
 """A larger file with another time counts as changed: reading it would delay the answer."""
 
@@ -51,6 +53,8 @@ class Result:
     """Whether its file changed since it was indexed; the lines of a changed file may have moved."""
     also: tuple[str, ...] = ()
     """Other places of the same text, and of more of the same function, as PATH:LINE."""
+    more: tuple[str, ...] = ()
+    """Further chunks of its file that are not shown by themselves, as FIRST-LAST."""
     related: tuple[Related, ...] = ()
     """Related chunks of other indexes."""
 
@@ -91,7 +95,17 @@ def build_result(
         also=tuple(
             f"{path}:{line}" for path, line in sorted(places - {(chunk.path, chunk.first_line)})
         ),
+        more=_lines_of(hit.more),
         related=find_related(best, chunk, others),
+    )
+
+
+def _lines_of(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """The lines of the best of these chunks, as FIRST-LAST."""
+    return tuple(
+        f"{chunk.first_line}-{chunk.last_line}"
+        for candidate in candidates[:_MORE]
+        for chunk in candidate.snapshot.chunks(np.array([candidate.row]))
     )
 
 

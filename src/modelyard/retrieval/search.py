@@ -92,12 +92,15 @@ class Searcher:
         rerank: bool = True,
         modality: Modality | None = None,
         limits: QueryLimits | None = None,
+        per_file: int | None = None,
     ) -> SearchResults:
         """The best chunks of these indexes (default: of the groups that the config names).
 
         filters: `path` (a glob), `kind`, `domain`, or any fact of a chunk; all must match.
         modality: only those of these indexes that are for it.
         rerank: rerank the best with the config's cross-encoder, where it names one.
+        per_file: results of one file, at most; without it, one of code and two of prose, and more
+        only where other files leave places.
         limits: how far the query may go for its vector. Without, an encoder that cannot be had is
         an error; with them, its indexes are searched by their terms only, and a note says so.
         Raises InvalidInput for an empty query, a modality that none of them is for, a filter whose
@@ -123,6 +126,7 @@ class Searcher:
                     related=related,
                     reranker=reranker,
                     limits=limits,
+                    per_file=per_file,
                 )
             except IndexDamaged:  # found only while reading, so it is not known which one
                 damaged = _find_damaged([index for index in chosen if index.label not in unusable])
@@ -141,6 +145,7 @@ class Searcher:
         related: bool,
         reranker: Reranker | None,
         limits: QueryLimits | None,
+        per_file: int | None,
     ) -> SearchResults:
         """Search one snapshot of each index; `unusable` ones are left out and noted."""
         wanted = max(top, reranker.count) if reranker else top
@@ -164,7 +169,7 @@ class Searcher:
             if filters and not any(searched.allowed for searched in asked):
                 pairs = [(index, snapshot) for index, snapshot, _ in opened]
                 notes += explain_no_match(pairs, filters)
-            hits = merge(candidates, wanted)
+            hits = merge(candidates, wanted, per_file=per_file)
             if reranker is not None:
                 hits = reranker.order(query, hits)
             others = [(index.label, snapshot) for index, snapshot, _ in opened] if related else []
@@ -301,12 +306,19 @@ def search(
     environment: str = DEFAULT_ENVIRONMENT,
     rerank: bool = True,
     modality: Modality | None = None,
+    per_file: int | None = None,
     progress: Progress | None = None,
 ) -> SearchResults:
     """One search, as `Searcher.search` does it; a Searcher is faster from the second one on."""
     with closing(Searcher(project, environment=environment, progress=progress)) as searcher:
         return searcher.search(
-            text, indexes=indexes, top=top, filters=filters, rerank=rerank, modality=modality
+            text,
+            indexes=indexes,
+            top=top,
+            filters=filters,
+            rerank=rerank,
+            modality=modality,
+            per_file=per_file,
         )
 
 

@@ -23,6 +23,8 @@ Rows = npt.NDArray[np.int64]
 COMPARED_EXACTLY = 20_000
 """Rows up to which a table is compared in float32; bytes would not be faster there."""
 _AT_ONCE = 65_536
+_SAMPLED, _NEIGHBOURS, _TYPICAL = 8_192, 5, 64
+"""Rows in which neighbours are looked for, how many count, and rows whose crowding is usual."""
 _MIDDLE = 128
 """The byte for the value 0."""
 _STEPS = 63
@@ -56,6 +58,25 @@ class VectorTable:
             return self._singles[rows]
         return self._halves[rows].astype(np.float32)
 
+    def crowding(self, rows: Rows) -> Floats:
+        """How much nearer its neighbours are to each of these rows than to a usual row: [rows].
+
+        The mean cosine of a row with its nearest neighbours, less what that is for rows taken
+        evenly from the table; neighbours are those in a sample of at most 8,192 rows.
+        """
+        if len(self) <= 2 * _NEIGHBOURS:
+            return np.zeros(len(rows), np.float32)
+        return self._neighbourhood.nearness(rows) - self._usual_nearness
+
+    @cached_property
+    def _neighbourhood(self) -> _Neighbourhood:
+        return _Neighbourhood(self)
+
+    @cached_property
+    def _usual_nearness(self) -> np.float32:
+        some = _evenly(len(self), _TYPICAL)
+        return np.float32(self._neighbourhood.nearness(some).mean())
+
     @cached_property
     def _singles(self) -> Floats:
         return self._halves.astype(np.float32)
@@ -63,6 +84,34 @@ class VectorTable:
     @cached_property
     def _bytes(self) -> _ByteTable:
         return _ByteTable(self._halves)
+
+
+class _Neighbourhood:
+    """How near the nearest neighbours of rows are; what was computed is kept."""
+
+    def __init__(self, table: VectorTable) -> None:
+        self._table = table
+        self._sampled = _evenly(len(table), _SAMPLED)
+        self._sample = table.rows(self._sampled)
+        self._known = np.full(len(table), np.nan, np.float32)
+
+    def nearness(self, rows: Rows) -> Floats:
+        """The mean cosine of each row with its nearest neighbours: float32 [rows]."""
+        new = rows[np.isnan(self._known[rows])]
+        if len(new):
+            cosines = self._table.rows(new) @ self._sample.T
+            at = np.minimum(np.searchsorted(self._sampled, new), len(self._sampled) - 1)
+            itself = np.flatnonzero(self._sampled[at] == new)
+            cosines[itself, at[itself]] = -1.0
+            nearest = np.partition(cosines, -_NEIGHBOURS, axis=1)[:, -_NEIGHBOURS:]
+            self._known[new] = nearest.mean(axis=1)
+        found: Floats = self._known[rows]
+        return found
+
+
+def _evenly(count: int, most: int) -> Rows:
+    """At most so many rows of a table, evenly spread, ascending."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
 
 
 class _ByteTable:
