@@ -17,6 +17,7 @@ from modelyard.access.audit import AuditLog
 from modelyard.access.audit_key import NoAuditKey, key_path, load_key, make_key
 from modelyard.access.audit_reading import AuditBroken, export_audit, read_head, verify_audit
 from modelyard.access.audit_rows import NO_ROWS, AuditHead, seal_of
+from modelyard.core.clock import parse_utc
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 
@@ -180,3 +181,21 @@ def test_rows_are_refused_without_the_key(place: Project, left: str) -> None:
             use()
         assert str(key) in str(error.value)
         assert isinstance(error.value, NoAuditKey) == (left != "empty")
+
+
+def test_an_export_of_some_time_has_its_rows_and_the_head_of_all(place: Project) -> None:
+    days = ("2026-11-30T23:59:59Z", "2026-12-01T00:00:00Z", "2026-12-02T00:00:00Z")
+    for number, day in enumerate(days, 10):
+        append(place, [number], at=day)
+
+    def exported(**bounds: str) -> list[int]:
+        *rows, last = export_audit(place, **bounds)
+        assert last == {"head": str(read_head(place))}
+        return [row["number"] for row in rows]
+
+    since, until = parse_utc("2026-12-01"), parse_utc("2026-12-02T01:00:00+01:00")
+    assert since is not None and until is not None
+    assert exported(since=since, until=until) == [11]
+    assert exported(since=since) == [11, 12]
+    assert exported(until=since) == list(range(1, 11))
+    assert parse_utc("yesterday") is None

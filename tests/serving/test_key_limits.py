@@ -10,6 +10,7 @@ import pytest
 
 from modelyard.access.audit_reading import export_audit, verify_audit
 from modelyard.access.keys import revoke_key
+from modelyard.answering.money.key_report import report_keys
 from modelyard.answering.money.pricing import NANO
 from modelyard.core.layout import Project
 from modelyard.core.state import read_state
@@ -70,6 +71,11 @@ def test_a_key_is_limited_in_requests_and_in_money(running: Running) -> None:
     assert ask(running, rich).status_code == 200
     once = spent_usd(running)[ids[2]]
     assert once > 0
+    reports = {
+        each.key.id: each for each in report_keys(running.project, "acme", now_s=time.time())
+    }
+    assert [reports[each].spent_this_month_usd for each in ids[1:]] == [0, once]
+    assert reports[ids[2]].unknown_this_month == 0
     headers = {"Authorization": f"Bearer {rich}"}
     url, body = f"{running.url}/v1/chat/completions", BODY | {"stream": True}
     with httpx2.stream("POST", url, json=body, headers=headers, timeout=60) as streamed:

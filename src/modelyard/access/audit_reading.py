@@ -97,13 +97,20 @@ def _broken(number: int, what: str) -> AuditBroken:
     )
 
 
-def export_audit(project: Project) -> Iterator[dict[str, Any]]:
-    """Every row with its seal and, where it is still there, its prompt; then the head."""
+def export_audit(
+    project: Project, *, since: str | None = None, until: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Every row with its seal and, where it is still there, its prompt; then the head of all.
+
+    since, until: only rows of requests that came from the one time on and before the other, as
+        `utc_now` writes times.
+    """
     last = NO_ROWS
     with reading_audit(project) as log:
         for row in log.execute(_ALL) if log is not None else ():
             last = AuditHead(count=row["number"], seal=row["seal"])
-            yield {name: row[name] for name in (*SEALED, "prompt", "seal")}
+            if (since is None or row["at"] >= since) and (until is None or row["at"] < until):
+                yield {name: row[name] for name in (*SEALED, "prompt", "seal")}
     yield {"head": str(last)}
 
 

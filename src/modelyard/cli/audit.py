@@ -11,6 +11,7 @@ import typer
 
 from modelyard.cli.options import Json
 from modelyard.cli.render import print_json, print_lines, print_note, print_text
+from modelyard.core.clock import parse_utc
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import write_lines_atomic
 from modelyard.core.layout import find_project
@@ -76,17 +77,42 @@ def export(
         Path | None,
         typer.Option("--to", metavar="FILE", help="A new file. Default: stdout."),
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Only requests from then on: a day or a time, UTC."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only requests before then.")
+    ] = None,
 ) -> None:
     """Write the audit log as JSON Lines; the last is its head.
 
-    A file is readable by its owner alone.
+    The head is that of all rows, also where only some are written. A file is readable by its owner
+    alone.
+
+    \b
+    models audit export --since 2026-11-01 --until 2026-12-01 --to november.jsonl
     """
     from modelyard.access.audit_reading import export_audit
 
-    lines = (json.dumps(row, ensure_ascii=False) for row in export_audit(find_project()))
+    rows = export_audit(
+        find_project(), since=_time(since, "--since"), until=_time(until, "--until")
+    )
+    lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     if to is None:
         print_lines(lines)
         return
     if to.exists():
         raise InvalidInput("is there already", where=str(to), hint="name a new file")
     write_lines_atomic(to, lines, mode=0o600)
+
+
+def _time(text: str | None, where: str) -> str | None:
+    if text is None:
+        return None
+    found = parse_utc(text)
+    if found is None:
+        raise InvalidInput(
+            f"{text!r} is no time", where=where, hint="such as 2026-11-30 or 2026-11-30T14:00:00Z"
+        )
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from modelyard.settings.units import DURATION, MONEY, Quantity
 
 if TYPE_CHECKING:
     from modelyard.access.keys import ApiKey
+    from modelyard.answering.money.key_report import KeyReport
 
 KeyId = Annotated[
     str, typer.Argument(metavar="ID", help="The id of the key, as `models keys list` shows it.")
@@ -123,10 +125,13 @@ def list_keys(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the keys, without their secrets."""
-    from modelyard.access import keys
+    """List the keys, and what each spent this month.
 
-    found = keys.list_keys(find_project(), organisation)
+    Their secrets are not stored.
+    """
+    from modelyard.answering.money.key_report import report_keys
+
+    found = report_keys(find_project(), organisation, now_s=time.time())
     if as_json:
         print_json(found)
     elif not found:
@@ -134,7 +139,7 @@ def list_keys(
     else:
         now = utc_now()
         print_table(
-            ("id", "organisation", "for", "may", "made", "state", "limits"),
+            ("id", "organisation", "for", "may", "made", "state", "limits", ">this month"),
             [
                 (
                     key.id,
@@ -144,8 +149,10 @@ def list_keys(
                     key.created_at[:10],
                     _state(key, now),
                     _limits(key),
+                    _spent(each),
                 )
-                for key in found
+                for each in found
+                for key in (each.key,)
             ],
         )
 
@@ -256,6 +263,11 @@ def _limits(key: ApiKey) -> str:
     if key.per_month_usd is not None:
         limits.append(f"{MONEY.show(key.per_month_usd)} a month")
     return ", ".join(limits)
+
+
+def _spent(report: KeyReport) -> str:
+    shown = MONEY.show(round(report.spent_this_month_usd, 4))
+    return f"{shown}, {report.unknown_this_month} unknown" if report.unknown_this_month else shown
 
 
 def _quantity(text: str | None, quantity: Quantity, where: str, *, example: str) -> float | None:

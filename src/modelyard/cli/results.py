@@ -54,7 +54,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "backup_upkeep:prune": (_one("backup.prune:PruneResult"),),
     "backup_upkeep:copy": (_one("backup.copying:CopyResult"),),
     "keys:create": (_one("cli.keys:KeyMade"),),
-    "keys:list_keys": (_list("access.keys:ApiKey"),),
+    "keys:list_keys": (_list("answering.money.key_report:KeyReport"),),
     "keys:revoke": (_one("cli.keys:KeyRevoked"),),
     "keys:rotate": (_one("cli.keys:KeyMade"),),
     "audit:verify": (_one("cli.audit:AuditVerified"),),
