@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
@@ -22,19 +24,20 @@ COLOURS = ["red", "green", "blue", "pink", "gold", "grey", "teal"]
 WORDS = st.lists(st.sampled_from(COLOURS), max_size=12)
 
 
-def postings_of(chunks: list[tuple[list[str], list[str]]]) -> Postings:
+@contextmanager
+def postings_of(chunks: list[tuple[list[str], list[str]]]) -> Iterator[Postings]:
     """The postings of chunks, each with the terms of its title and of its text."""
-    database = sqlite3.connect(":memory:")
-    for statement in SCHEMA:
-        database.execute(statement)
-    for number, (title, text) in enumerate(chunks):
-        for part, terms in (("title", title), ("text", text)):
-            database.execute(
-                f"insert into {part}_words (rowid, terms) values (?, ?)",
-                (10 * number + 1, " ".join(terms)),
-            )
-    attach_places(database)
-    return Postings(database, np.arange(len(chunks)) * 10 + 1)
+    with closing(sqlite3.connect(":memory:")) as database:
+        for statement in SCHEMA:
+            database.execute(statement)
+        for number, (title, text) in enumerate(chunks):
+            for part, terms in (("title", title), ("text", text)):
+                database.execute(
+                    f"insert into {part}_words (rowid, terms) values (?, ?)",
+                    (10 * number + 1, " ".join(terms)),
+                )
+        attach_places(database)
+        yield Postings(database, np.arange(len(chunks)) * 10 + 1)
 
 
 def plain_bm25(
@@ -69,36 +72,38 @@ def once(terms: list[str]) -> dict[str, int]:
 def test_bm25_is_what_the_textbook_says(
     chunks: list[tuple[list[str], list[str]]], terms: list[str], title_weight: float
 ) -> None:
-    found = postings_of(chunks).bm25(once(terms), title_weight)
+    with postings_of(chunks) as postings:
+        found = postings.bm25(once(terms), title_weight)
     assert found == pytest.approx(plain_bm25(chunks, terms, title_weight), abs=1e-4)
 
 
 def test_a_long_chunk_is_counted_right() -> None:
-    postings = postings_of([(["red"] * 300, ["blue"] * 20_000), ([], ["red"])])
-    places = postings.places("blue")
-    assert (places.in_text.tolist(), places.in_title.tolist()) == ([20_000], [0])
     chunks = [(["red"] * 300, ["blue"] * 20_000), ([], ["red"])]
-    assert postings.bm25(once(["red"]), 1.0) == pytest.approx(plain_bm25(chunks, ["red"], 1.0))
+    with postings_of(chunks) as postings:
+        places = postings.places("blue")
+        assert (places.in_text.tolist(), places.in_title.tolist()) == ([20_000], [0])
+        assert postings.bm25(once(["red"]), 1.0) == pytest.approx(plain_bm25(chunks, ["red"], 1.0))
 
 
 def test_no_chunk_is_better_than_the_ideal() -> None:
-    postings = postings_of([(["red"] * 9, ["red"] * 90), ([], ["blue"])])
     terms = once(["red", "black"])
-    assert 0 < postings.bm25(terms, 4.0).max() < postings.ideal_bm25(terms)
+    with postings_of([(["red"] * 9, ["red"] * 90), ([], ["blue"])]) as postings:
+        assert 0 < postings.bm25(terms, 4.0).max() < postings.ideal_bm25(terms)
 
 
 def test_a_term_counts_as_often_as_the_query_has_it() -> None:
-    postings = postings_of([(["red"], ["blue", "pink"]), ([], ["red", "blue", "blue"])])
-    red, blue = (postings.bm25(once([term]), 1.0) for term in ("red", "blue"))
-    assert postings.bm25({"red": 3, "blue": 1}, 1.0) == pytest.approx(3 * red + blue)
-    assert postings.ideal_bm25({"red": 3, "blue": 1}) == pytest.approx(
-        2.2 * (3 * postings.idf("red") + postings.idf("blue"))
-    )
+    chunks = [(["red"], ["blue", "pink"]), ([], ["red", "blue", "blue"])]
+    with postings_of(chunks) as postings:
+        red, blue = (postings.bm25(once([term]), 1.0) for term in ("red", "blue"))
+        assert postings.bm25({"red": 3, "blue": 1}, 1.0) == pytest.approx(3 * red + blue)
+        assert postings.ideal_bm25({"red": 3, "blue": 1}) == pytest.approx(
+            2.2 * (3 * postings.idf("red") + postings.idf("blue"))
+        )
 
 
 def test_a_term_that_no_chunk_has_tells_most() -> None:
-    postings = postings_of([([], ["red"]), ([], ["blue"])])
-    assert postings.idf("black") > postings.idf("red") > 0
+    with postings_of([([], ["red"]), ([], ["blue"])]) as postings:
+        assert postings.idf("black") > postings.idf("red") > 0
 
 
 def unit_rows(count: int, dimensions: int = 16) -> np.ndarray:
