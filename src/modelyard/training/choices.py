@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 _SMALLEST_BATCH_TOKENS = 256
 _MEMORY_SHARE = 0.9
+_RECOMPUTED_BLOCK_BYTES, _STOCK_BLOCK_BYTES = 2 << 20, 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +195,20 @@ def _largest(
 def is_noisy(spec: FineTuneSpec) -> bool:
     """Whether dropout or NEFTune draw for each token, so that rows may share none."""
     return spec.lora.dropout > 0 or spec.neftune_alpha > 0
+
+
+def mapped_block_bytes(spec: FineTuneSpec, choices: Choices) -> int | None:
+    """Bytes from which on tensors get memory of their own, and are free to the system after a step.
+
+    None where they stay in the heap, which takes less time: on the fast path, whose tensors are
+    few. PEFT's layers and layers that are computed again leave holes there, and more with each
+    step.
+    """
+    if choices.device != "cpu":
+        return None
+    if choices.checkpointing:
+        return _RECOMPUTED_BLOCK_BYTES
+    return None if _kernel_path(spec, choices) == "fast" else _STOCK_BLOCK_BYTES
 
 
 def _kernel_path(spec: FineTuneSpec, choices: Choices) -> KernelPath:

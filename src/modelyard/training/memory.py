@@ -32,9 +32,12 @@ _ENGINE_KERNEL_BYTES = 175_000_000
 """The same after training and in the evaluation that follows."""
 _HELD_OF_WEIGHTS, _HELD_OF_LOGITS = 0.05, 0.25
 """What packing the weights leaves there, and logits of other sizes: shares of both."""
-_HELD_OF_ACTIVATIONS, _HELD_OF_ATTENTION, _HELD_OF_RECOMPUTED = 0.40, 0.60, 5
+_HELD_OF_ACTIVATIONS, _HELD_OF_ATTENTION, _HELD_OF_RECOMPUTED = 0.40, 0.60, 1
 """Freed memory between tensors that live, which glibc can give to no other: shares of what the
 layers keep, of the scores, and of a layer that is computed again, each time in other sizes."""
+_HELD_OF_MAPPED = 0.31
+"""The same share of what the layers keep where large tensors have memory of their own
+(`choices.mapped_block_bytes`)."""
 _OPTIMIZER_BYTES = 16  # weight, two AdamW states, and the weight as it began, all fp32
 
 
@@ -121,7 +124,7 @@ def predict_memory(
         logits=int(live.logits),
         held=int(
             _KERNEL_BYTES
-            + _HELD_OF_ACTIVATIONS * live.activations
+            + (_HELD_OF_ACTIVATIONS if path == "fast" else _HELD_OF_MAPPED) * live.activations
             + _HELD_OF_ATTENTION * live.attention
             + _HELD_OF_RECOMPUTED * live.recomputed
         )

@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
+from modelyard.core.freed_memory import map_large_blocks
 from modelyard.core.peak_memory import peak_memory_bytes
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
 from modelyard.inference.waiting import share_cores
 from modelyard.inference.weights import quiet_libraries
-from modelyard.training.choices import is_noisy
+from modelyard.training.choices import is_noisy, mapped_block_bytes
 from modelyard.training.experiment import (
     Experiment,
     StopRequest,
@@ -65,6 +66,8 @@ def train(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(check.choices.threads)
     share_cores()
+    if least_bytes := mapped_block_bytes(check.spec, check.choices):
+        map_large_blocks(least_bytes)
     progress.stage(f"load: {check.base.name} in {check.choices.precision}")
     model = build_training_model(check, progress)
     tokenizer = AutoTokenizer.from_pretrained(check.base.path, local_files_only=True)

@@ -35,6 +35,7 @@ from modelyard.core.progress import Progress
 from modelyard.inference.weights import Precision, Quantization, load_weights
 from modelyard.training.batches import EVALUATION_TOKENS, split_by_tokens
 from modelyard.training.cautions import zero_loss_caution
+from modelyard.training.choices import mapped_block_bytes
 from modelyard.training.experiment import (
     CHECKPOINT_PREFIX,
     Experiment,
@@ -92,8 +93,8 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
             self.accelerator.backward(loss)
             total += loss.detach()
             self.tokens_done += batch.row_tokens
-            if self.args.gradient_checkpointing:  # memory is short: the next batch has other sizes
-                trim_heap()
+        if mapped_block_bytes(self.check.spec, self.check.choices):
+            trim_heap()  # holes grow from step to step, since batches differ in size
         if not torch.isfinite(total):
             raise TrainingFailed(
                 f"the loss is {float(total)} in step {self.state.global_step + 1}",
