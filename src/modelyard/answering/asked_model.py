@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelyard.configs.kinds.language_models import LanguageModel, RateLimits
+from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 _LONGEST_ANSWER = 1024
 """Tokens of an answer of a base or an adapter that no config describes, unless more are asked for.
 """
-_AT_ONCE = 1024
-"""Requests for one of them under way at once: its engine has its own line, in which no organisation
-is held up by another."""
 
 
 def load_asked(
@@ -74,7 +71,6 @@ def _named_model(project: Project, resolved: ResolvedModel) -> EffectiveModel:
         adapter=resolved.version.name if resolved.version else None,
         context_tokens=context,
         max_output_tokens=context,
-        limits=RateLimits(concurrent_requests=_AT_ONCE),
         generation=Generation(temperature=0.0, max_output_tokens=longest),
     )
     return EffectiveModel(name=str(resolved.ref), settings=settings)

@@ -103,7 +103,12 @@ class Calls:
             first_wait_s=settings.retries.first_wait_s,
             longest_wait_s=settings.retries.longest_wait_s,
         )
-        scope = model_scope(self.effective.environment, asked.name, settings.limits)
+        scope = model_scope(
+            self.effective.environment,
+            asked.name,
+            settings.limits,
+            is_local=settings.provider == "local",
+        )
         last: CallFailure | None = None
         attempt, waited_s = 0, 0.0
         while True:

@@ -99,13 +99,19 @@ class LimitScope:
         return allowed is None or calls == 0 or tokens + more_tokens <= allowed
 
 
-def model_scope(environment: str, model: str, limits: RateLimits) -> LimitScope:
-    """What the provider of a language model allows."""
+def model_scope(
+    environment: str, model: str, limits: RateLimits, *, is_local: bool = False
+) -> LimitScope:
+    """What the provider of a language model allows.
+
+    is_local: whether it runs here. Then its engine has a line in which organisations take turns, so
+    as many as come are under way unless the config says otherwise.
+    """
     return LimitScope(
         name=f"{environment}/model/{model}",
         requests_per_minute=limits.requests_per_minute,
         tokens_per_minute=limits.tokens_per_minute,
-        concurrent_requests=limits.concurrent_requests,
+        concurrent_requests=limits.concurrent_requests if is_local else limits.at_once,
     )
 
 

@@ -74,7 +74,7 @@ class EndpointEncoder:
         self._pacer = Pacer(
             requests_per_minute=settings.limits.requests_per_minute,
             tokens_per_minute=settings.limits.tokens_per_minute,
-            concurrent_requests=settings.limits.concurrent_requests,
+            concurrent_requests=settings.limits.at_once,
         )
         # A proxy of the environment is for other machines, and would take the texts to one.
         direct = [urllib.request.ProxyHandler({})] if is_loopback(url) else []
@@ -86,7 +86,7 @@ class EndpointEncoder:
         size = self._settings.batch_size
         batches = [sent[start : start + size] for start in range(0, len(sent), size)]
         parts: list[Vectors] = [np.empty((0, self.dimensions), np.float32)]
-        pool = ThreadPoolExecutor(self._settings.limits.concurrent_requests)
+        pool = ThreadPoolExecutor(self._settings.limits.at_once)
         stop = threading.Event()
         request = partial(self._request, retries=CHUNK_RETRIES, pause=stop.wait)
         try:

@@ -47,6 +47,10 @@ class Prices:
     """Other prices for calls with a long input, the shortest first."""
 
 
+_AT_ONCE = 8
+"""Requests under way at once to a server whose limits say nothing of it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimits:
     """What the provider allows; requests stay below it."""
@@ -55,8 +59,13 @@ class RateLimits:
     """Requests in any minute."""
     tokens_per_minute: Annotated[int, TOKENS, Range(1)] | None = None
     """Tokens of input and output in any minute."""
-    concurrent_requests: Annotated[int, Range(1, 1024)] = 8
-    """Requests under way at once."""
+    concurrent_requests: Annotated[int, Range(1, 1024)] | None = None
+    """Requests under way at once. Left out: 8, and as many as come for a local model."""
+
+    @property
+    def at_once(self) -> int:
+        """The most requests under way at once to a server."""
+        return self.concurrent_requests or _AT_ONCE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

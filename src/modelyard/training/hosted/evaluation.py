@@ -213,7 +213,7 @@ def _ask(
         )
         return answerer.answer(effective, request)
 
-    at_once = min(_MOST_AT_ONCE, effective.model.settings.limits.concurrent_requests)
+    at_once = min(_MOST_AT_ONCE, effective.model.settings.limits.at_once)
     pool = ThreadPoolExecutor(at_once)
     try:
         yield from pool.map(ask, rows)
