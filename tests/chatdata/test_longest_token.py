@@ -15,7 +15,7 @@ from modelyard.chatdata.template import ChatTokenizer
 @given(text=st.text(max_size=300) | st.text(alphabet="ab \n0<|im_end>é€", max_size=300))
 @settings(
     derandomize=True,
-    max_examples=150,
+    max_examples=60,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

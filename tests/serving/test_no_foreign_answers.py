@@ -28,7 +28,7 @@ from modelyard.adapters.versions import list_versions
 from modelyard.inference.engine_limits import EngineLimits
 from served import Running, serving
 
-SOAK_REQUESTS, REQUESTS, THREADS = 5000, 120, 32
+SOAK_REQUESTS, REQUESTS, THREADS = 5000, 80, 32
 
 
 @dataclass
