@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -27,9 +27,11 @@ encoder:
   dimensions: 384
   max_tokens: 256
 domains:
-  notes:
+"""
+_INDEX = """\
+  {name}:
     description: Notes
-    sources: ["notes/**/*.md"]
+    sources: ["{name}/**/*.md"]
     chunker: markdown
 """
 _CENTRES = 1_000
@@ -39,10 +41,19 @@ _NO_FILE = "1970-01-01T00:00:00Z"
 
 def make_project(folder: Path) -> tuple[Project, SearchIndex]:
     """A project as `models init` makes it, with one index more: notes/**/*.md."""
-    project = init_project(folder).project
-    (project.configs / "embedding_models" / "bench.yaml").write_text(_CONFIG)
-    index = load_indexes(project)[INDEX]
+    project, (index,) = make_project_of_several(folder, ["notes"])
     return project, index
+
+
+def make_project_of_several(
+    folder: Path, names: Sequence[str]
+) -> tuple[Project, list[SearchIndex]]:
+    """The same with several indexes more, each of the Markdown files of its own folder."""
+    project = init_project(folder).project
+    config = _CONFIG + "".join(_INDEX.format(name=name) for name in names)
+    (project.configs / "embedding_models" / "bench.yaml").write_text(config)
+    declared = load_indexes(project)
+    return project, [declared[f"bench/{name}"] for name in names]
 
 
 def real_fingerprint(project: Project, index: SearchIndex) -> str:

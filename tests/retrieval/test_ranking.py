@@ -126,8 +126,8 @@ def plain_crowding(vectors: np.ndarray) -> np.ndarray:
 
 
 def test_the_mix_is_convex_and_best_first() -> None:
-    vectors = unit_rows(50)
-    bm25 = np.abs(np.random.default_rng(2).standard_normal(50)).astype(np.float32)
+    vectors = unit_rows(30)
+    bm25 = np.abs(np.random.default_rng(2).standard_normal(30)).astype(np.float32)
     ranked = rank(vectors[3], table(vectors), bm25, 5.0, dense_weight=0.8, settings=CODE)
     dense = vectors @ vectors[3] - 0.3 * plain_crowding(vectors)
     wanted = 0.8 * dense + 0.2 * bm25 / math.sqrt(5.0 * bm25.max())
@@ -293,3 +293,14 @@ def test_a_chunk_names_paths_and_symbols() -> None:
 )
 def test_globs_know_folders(glob: str, path: str, fits: bool) -> None:
     assert bool(glob_pattern(glob).fullmatch(path)) is fits
+
+
+def test_a_table_that_is_compared_often_gives_the_same_in_bytes() -> None:
+    vectors = unit_rows(2_500, 64)
+    compared, queries = table(vectors), unit_rows(40, 64)[20:]
+    exact = [compared.nearest(queries[:1]), compared.closeness(queries[0])]
+    for _ in range(3):
+        compared.closeness(queries[0])
+    assert np.abs(compared.closeness(queries[0]) - exact[1]).max() < 0.009
+    assert compared.closeness(queries[0]).tolist() != exact[1].tolist()  # in bytes by now
+    assert compared.nearest(queries).tolist() == (vectors @ queries.T).argmax(axis=0).tolist()

@@ -54,39 +54,68 @@ _Links = Iterator[tuple[IndexedChunk, str]]
 
 
 def find_related(
-    found: Candidate, chunk: IndexedChunk, others: Sequence[tuple[str, IndexSnapshot]]
-) -> tuple[Related, ...]:
-    """The chunks of these indexes that are related to a result, one an index, the surest first.
+    results: Sequence[tuple[Candidate, IndexedChunk]], others: Sequence[tuple[str, IndexSnapshot]]
+) -> list[tuple[Related, ...]]:
+    """For each result the chunks of these indexes that are related to it, one an index.
 
-    chunk: the result's.  others: label and snapshot of each index; the result's own is skipped.
-    Chunks of its own file are left out.
+    The surest come first. others: label and snapshot of each index; a result's own is skipped, and
+    chunks of its own file are left out. Each index is compared with the results once.
     """
+    links = [_named_links(found, chunk, others) for found, chunk in results]
+    for label, snapshot in others:
+        open_ones = [
+            at
+            for at, (found, _) in enumerate(results)
+            if len(links[at]) < _LINKS
+            and label not in links[at]
+            and found.index.label != label
+            and found.snapshot.meta.encoder == snapshot.meta.encoder
+        ]
+        if not open_ones or not len(snapshot):
+            continue
+        nearest = _nearest_rows([results[at][0] for at in open_ones], snapshot)
+        for at, (row, cosine) in zip(open_ones, nearest, strict=True):
+            if cosine < NEAR:
+                continue
+            (other,) = snapshot.chunks(np.array([row]))
+            if other.path != results[at][1].path:
+                why = f"it means nearly the same: {cosine:.2f}"
+                links[at][label] = _link(label, other, why)
+    return [tuple(found.values()) for found in links]
+
+
+def _named_links(
+    found: Candidate, chunk: IndexedChunk, others: Sequence[tuple[str, IndexSnapshot]]
+) -> dict[str, Related]:
+    """By index the chunk that the result names or that names its file."""
     others = [pair for pair in others if pair[0] != found.index.label and len(pair[1])]
-    if not others:
-        return ()
-    mentions = find_mentions(chunk.text)[:_MENTIONS]
     links: dict[str, Related] = {}
-    for rule in (_chunks_it_names, _chunks_that_name_it, _nearest_chunk):
+    if not others:
+        return links
+    mentions = find_mentions(chunk.text)[:_MENTIONS]
+    for rule in (_chunks_it_names, _chunks_that_name_it):
         for index, snapshot in others:
             if index in links or len(links) == _LINKS:
                 continue
-            for other, why in rule(found, chunk.path, mentions, snapshot):
+            for other, why in rule(chunk.path, mentions, snapshot):
                 if other.path != chunk.path:
-                    links[index] = Related(
-                        index=index,
-                        path=other.path,
-                        first_line=other.first_line,
-                        last_line=other.last_line,
-                        title=other.title,
-                        why=why,
-                    )
+                    links[index] = _link(index, other, why)
                     break
-    return tuple(links.values())
+    return links
 
 
-def _chunks_it_names(
-    found: Candidate, path: str, mentions: Sequence[str], snapshot: IndexSnapshot
-) -> _Links:
+def _link(index: str, chunk: IndexedChunk, why: str) -> Related:
+    return Related(
+        index=index,
+        path=chunk.path,
+        first_line=chunk.first_line,
+        last_line=chunk.last_line,
+        title=chunk.title,
+        why=why,
+    )
+
+
+def _chunks_it_names(path: str, mentions: Sequence[str], snapshot: IndexSnapshot) -> _Links:
     """Chunks whose file or symbol the result names."""
     for name in mentions:
         matching = snapshot.paths_called(name)
@@ -107,9 +136,7 @@ def _rows_called(snapshot: IndexSnapshot, name: str) -> Rows:
     return places.rows[places.in_title > 0] if len(places.rows) <= _RARE else places.rows[:0]
 
 
-def _chunks_that_name_it(
-    found: Candidate, path: str, mentions: Sequence[str], snapshot: IndexSnapshot
-) -> _Links:
+def _chunks_that_name_it(path: str, mentions: Sequence[str], snapshot: IndexSnapshot) -> _Links:
     """Chunks that name the result's file."""
     name = PurePosixPath(path).name
     terms = list(dict.fromkeys(term for _, _, has in find_words(name) for term in has[-1:]))
@@ -120,15 +147,10 @@ def _chunks_that_name_it(
             yield chunk, f"it is named there: {name}"
 
 
-def _nearest_chunk(
-    found: Candidate, path: str, mentions: Sequence[str], snapshot: IndexSnapshot
-) -> _Links:
-    """The chunk with the nearest meaning, where the same encoder made both vectors."""
-    if snapshot.meta.encoder != found.snapshot.meta.encoder:
-        return
-    vector = found.snapshot.vectors.rows(np.array([found.row]))[0]
-    best = np.array([np.argmax(snapshot.vectors.closeness(vector))])
-    cosine = float(snapshot.vectors.exact(best, vector)[0])
-    if cosine >= NEAR:
-        for chunk in snapshot.chunks(best):
-            yield chunk, f"it means nearly the same: {cosine:.2f}"
+def _nearest_rows(
+    found: Sequence[Candidate], snapshot: IndexSnapshot
+) -> Iterator[tuple[int, float]]:
+    """The row of nearest meaning to each of these candidates, and its cosine with it."""
+    vectors = np.concatenate([each.snapshot.vectors.rows(np.array([each.row])) for each in found])
+    for vector, best in zip(vectors, snapshot.vectors.nearest(vectors).tolist(), strict=True):
+        yield best, float(snapshot.vectors.exact(np.array([best]), vector)[0])

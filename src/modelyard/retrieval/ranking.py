@@ -59,7 +59,7 @@ CODE = RankingSettings(title_weight=4.0, feedback_chunks=0, feedback_strength=0.
 
 CROWDING_WEIGHT = 0.3
 """How much of its crowding is taken from the dense score of a chunk."""
-_CORRECTED = 64
+_CORRECTED = 24
 """The best so many are corrected for crowding."""
 
 _CODE_CHUNKERS = ("code", "keys", "shell", "openapi")

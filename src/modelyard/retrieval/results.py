@@ -75,12 +75,27 @@ class SearchResults:
     """Notes for the reader: indexes that are not built, files that changed since."""
 
 
-def build_result(
-    project: Project, query: Query, hit: Hit, others: Sequence[tuple[str, IndexSnapshot]]
+def build_results(
+    project: Project,
+    query: Query,
+    hits: Sequence[Hit],
+    others: Sequence[tuple[str, IndexSnapshot]],
+) -> list[Result]:
+    """Hits as they are shown; `others` are the indexes in which related chunks are looked for."""
+    chunks = [hit.best.snapshot.chunks(np.array([hit.best.row]))[0] for hit in hits]
+    related = find_related(
+        [(hit.best, chunk) for hit, chunk in zip(hits, chunks, strict=True)], others
+    )
+    return [
+        _build_result(project, query, hit, chunk, links)
+        for hit, chunk, links in zip(hits, chunks, related, strict=True)
+    ]
+
+
+def _build_result(
+    project: Project, query: Query, hit: Hit, chunk: IndexedChunk, related: tuple[Related, ...]
 ) -> Result:
-    """A hit as it is shown; `others` are the indexes in which related chunks are looked for."""
     best = hit.best
-    chunk = best.snapshot.chunks(np.array([best.row]))[0]
     places = {
         (duplicate.path, duplicate.first_line)
         for candidate in hit.duplicates
@@ -96,7 +111,7 @@ def build_result(
             f"{path}:{line}" for path, line in sorted(places - {(chunk.path, chunk.first_line)})
         ),
         more=_lines_of(hit.more),
-        related=find_related(best, chunk, others),
+        related=related,
     )
 
 

@@ -27,7 +27,7 @@ from modelyard.retrieval.indexes import (
     where_to_declare,
 )
 from modelyard.retrieval.query import Query, parse_query
-from modelyard.retrieval.results import SearchResults, build_result, note_stale
+from modelyard.retrieval.results import SearchResults, build_results, note_stale
 from modelyard.retrieval.terms import TERMS_VERSION
 from modelyard.retrieval.vectors import Floats
 
@@ -173,7 +173,7 @@ class Searcher:
             if reranker is not None:
                 hits = reranker.order(query, hits)
             others = [(index.label, snapshot) for index, snapshot, _ in opened] if related else []
-            results = [build_result(self._project, query, hit, others) for hit in hits[:top]]
+            results = build_results(self._project, query, hits[:top], others)
         return SearchResults(
             query=query,
             results=tuple(results),

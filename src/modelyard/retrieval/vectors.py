@@ -21,9 +21,12 @@ Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 COMPARED_EXACTLY = 20_000
-"""Rows up to which a table is compared in float32; bytes would not be faster there."""
+"""Rows up to which a table may be compared in float32."""
+_FEW_ROWS, _FEW_TIMES = 2_000, 4
+"""A smaller table is compared in bytes too, unless it has few rows or is compared a few times only:
+making the bytes takes as long as some comparisons."""
 _AT_ONCE = 65_536
-_SAMPLED, _NEIGHBOURS, _TYPICAL = 8_192, 5, 64
+_SAMPLED, _NEIGHBOURS, _TYPICAL = 4_096, 5, 64
 """Rows in which neighbours are looked for, how many count, and rows whose crowding is usual."""
 _MIDDLE = 128
 """The byte for the value 0."""
@@ -36,16 +39,30 @@ class VectorTable:
 
     def __init__(self, halves: npt.NDArray[np.float16]) -> None:
         self._halves = halves
+        self._compared = 0
 
     def __len__(self) -> int:
         return len(self._halves)
 
     def closeness(self, query: Floats) -> Floats:
         """The cosine of each row with a unit vector [d]: float32 [n]; rough in a large table."""
-        if len(self) <= COMPARED_EXACTLY:
-            exact: Floats = self._singles @ query
-            return exact
-        return self._bytes.closeness(query)
+        if self._in_bytes():
+            return self._bytes.closeness(query)
+        exact: Floats = self._singles @ query
+        return exact
+
+    def nearest(self, queries: Floats) -> Rows:
+        """The row that is nearest to each of several unit vectors [q, d]: [q]; rough in a large
+        table."""
+        if self._in_bytes():
+            return self._bytes.nearest(queries)
+        found: Rows = (self._singles @ queries.T).argmax(axis=0)
+        return found
+
+    def _in_bytes(self) -> bool:
+        self._compared += 1
+        many = len(self) > _FEW_ROWS and self._compared > _FEW_TIMES
+        return many or len(self) > COMPARED_EXACTLY
 
     def exact(self, rows: Rows, query: Floats) -> Floats:
         """The cosine of these rows with a unit vector [d]: float32 [rows]."""
@@ -62,7 +79,7 @@ class VectorTable:
         """How much nearer its neighbours are to each of these rows than to a usual row: [rows].
 
         The mean cosine of a row with its nearest neighbours, less what that is for rows taken
-        evenly from the table; neighbours are those in a sample of at most 8,192 rows.
+        evenly from the table; neighbours are those in a sample of at most 4,096 rows.
         """
         if len(self) <= 2 * _NEIGHBOURS:
             return np.zeros(len(rows), np.float32)
@@ -131,20 +148,37 @@ class _ByteTable:
 
     def closeness(self, query: Floats) -> Floats:
         """The cosine of every row with a unit vector [d]: float32 [n]."""
-        step = max(float(np.abs(query).max()), 1e-9) / _STEPS
-        column = np.rint(query / step).astype(np.int8)[:, None]
-        middle = np.array(_MIDDLE, np.uint8)
         found = np.empty(len(self._scales), np.float32)
-        for some in _parts(len(found)):
-            values = {"vectors": self._bytes[some], "query": column, "middle": middle}
-            found[some] = self._session.run(None, values)[0][:, 0]
-        found *= self._scales
-        found *= step
+        for some, products in self._products(query[None]):
+            found[some] = products[:, 0]
         return found
+
+    def nearest(self, queries: Floats) -> Rows:
+        """The row of the largest cosine with each of several unit vectors [q, d]: [q]."""
+        best = np.zeros(len(queries), np.int64)
+        most = np.full(len(queries), -np.inf, np.float32)
+        for some, products in self._products(queries):
+            rows = products.argmax(axis=0)
+            highest = products[rows, np.arange(len(queries))]
+            better = highest > most
+            best[better], most[better] = rows[better] + some.start, highest[better]
+        return best
+
+    def _products(self, queries: Floats) -> Iterator[tuple[slice, Floats]]:
+        """The cosines with unit vectors [q, d], part by part: float32 [part, q]."""
+        steps = np.maximum(np.abs(queries).max(axis=1), 1e-9) / _STEPS
+        columns = np.ascontiguousarray(np.rint(queries / steps[:, None]).astype(np.int8).T)
+        middle = np.array(_MIDDLE, np.uint8)
+        for some in _parts(len(self._scales)):
+            values = {"vectors": self._bytes[some], "query": columns, "middle": middle}
+            products: Floats = self._session.run(None, values)[0]
+            products *= self._scales[some, None]
+            products *= steps
+            yield some, products
 
 
 def _product_session() -> Any:
-    """An ONNX Runtime session that computes (vectors - middle) @ query as float32 [n, 1]."""
+    """An ONNX Runtime session that computes (vectors - middle) @ queries as float32 [n, q]."""
     from onnx import TensorProto, helper
 
     from modelyard.encoders.onnx_graphs import open_session
@@ -160,10 +194,10 @@ def _product_session() -> Any:
         "products",
         [
             declare("vectors", TensorProto.UINT8, "n", "d"),
-            declare("query", TensorProto.INT8, "d", 1),
+            declare("query", TensorProto.INT8, "d", "q"),
             declare("middle", TensorProto.UINT8),
         ],
-        [declare("products", TensorProto.FLOAT, "n", 1)],
+        [declare("products", TensorProto.FLOAT, "n", "q")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return open_session(model.SerializeToString())
