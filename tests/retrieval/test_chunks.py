@@ -45,6 +45,7 @@ NAMES = [
     "a.json",
     "a.toml",
     "a.html",
+    "a.ipynb",
     "a.pdf",
     "a.log",
     "a.prom",

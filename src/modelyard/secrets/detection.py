@@ -118,10 +118,11 @@ def mask_tokens(text: str) -> str:
     )
 
 
-def redact_secrets(text: str, *, quoted_only: bool = False) -> str:
+def redact_secrets(text: str, *, quoted_only: bool = False, also: Iterable[Span] = ()) -> str:
     """The text of a file with `****` for everything that looks like a secret, line for line.
 
     quoted_only: the text is program code, where a value without quotes is an expression.
+    also: start and end of further places to mask; a secret that reaches into one is masked with it.
     """
     given = (
         (start, end)
@@ -133,6 +134,7 @@ def redact_secrets(text: str, *, quoted_only: bool = False) -> str:
         *(match.span() for match in re.finditer(_PRIVATE_KEY, text)),
         *given,
         *find_given_secrets(text, code=quoted_only),
+        *also,
     ]
     return _masked(text, spans)
 

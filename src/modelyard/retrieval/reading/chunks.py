@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from io import BytesIO
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -13,11 +12,13 @@ from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.reading.code import code_pieces, is_makefile, makefile_pieces
 from modelyard.retrieval.reading.decoding import decode, is_binary
+from modelyard.retrieval.reading.encoded_bytes import encoded_spans
 from modelyard.retrieval.reading.grammars import GRAMMARS, grammar_of
 from modelyard.retrieval.reading.keys import key_pieces, openapi_pieces
 from modelyard.retrieval.reading.logs import read_log
 from modelyard.retrieval.reading.markdown import markdown_pieces
 from modelyard.retrieval.reading.metrics import read_json_lines, read_prometheus, read_table
+from modelyard.retrieval.reading.notebooks import BrokenNotebook, Redact, read_notebook
 from modelyard.retrieval.reading.pages import read_page, read_pages
 from modelyard.retrieval.reading.splitting import (
     CountTokens,
@@ -64,6 +65,7 @@ def read_chunks(
     Lines of a PDF are the numbers of its pages. A file that is binary has no chunks.
     """
     limit, name = settings.chunk_tokens, PurePosixPath(shown_path)
+    redact = _redact if settings.redact else _as_it_is
     ending = name.suffix.lower()
     if reads_as_log(shown_path, settings):
         if isinstance(content, bytes):
@@ -74,7 +76,7 @@ def read_chunks(
     if is_binary(content):
         return []
     if content.startswith(b"%PDF-"):
-        chunks = _pdf_chunks(content, settings, count_tokens)
+        chunks = _pdf_chunks(content, settings, count_tokens, redact)
         if not chunks:
             report("PDF without text")
         return chunks
@@ -82,11 +84,16 @@ def read_chunks(
         report("not a PDF")
         return []
     text = decode(content)
-    if ending in _PAGES and settings.chunker in ("auto", "markdown", "paragraphs"):
-        chunks = _page_chunks(text, settings, count_tokens)
+    if ending == ".ipynb" and settings.chunker in ("auto", "code", "markdown"):
+        try:
+            chunks = read_notebook(text, settings.chunk_tokens, count_tokens, redact)
+        except BrokenNotebook as error:
+            report(str(error))
+            return []
+    elif ending in _PAGES and settings.chunker in ("auto", "markdown", "paragraphs"):
+        chunks = _page_chunks(text, settings, count_tokens, redact)
     else:
-        if settings.redact:
-            text = redact_secrets(text, quoted_only=_is_code(ending))
+        text = redact(text, quoted_only=_is_code(ending))
         document = make_document(text, limit, count_tokens)
         chunks = _figures(document, ending, settings.chunker, report)
         chunks = chunks or split_into_chunks(
@@ -136,15 +143,25 @@ def _figures(
     return chunks
 
 
+def _redact(text: str, *, quoted_only: bool = False) -> str:
+    """The text with `****` for secrets, and for encoded bytes, which are looked for first."""
+    return redact_secrets(text, quoted_only=quoted_only, also=encoded_spans(text))
+
+
+def _as_it_is(text: str, *, quoted_only: bool = False) -> str:
+    return text
+
+
 def _is_code(ending: str) -> bool:
     grammar = grammar_of(ending, "")
     return grammar is not None and grammar.name != "shell"
 
 
-def _page_chunks(text: str, settings: IndexSettings, count_tokens: CountTokens) -> list[Chunk]:
+def _page_chunks(
+    text: str, settings: IndexSettings, count_tokens: CountTokens, redact: Redact
+) -> list[Chunk]:
     """The sections of an HTML page; their lines are those of its source."""
     chunks: list[Chunk] = []
-    redact = partial(redact_secrets, quoted_only=False) if settings.redact else str
     for title, blocks in read_page(text, redact):
         words = "\n".join(said for _, said in blocks)
         document = make_document(words, settings.chunk_tokens, count_tokens)
@@ -166,11 +183,12 @@ def _page_chunks(text: str, settings: IndexSettings, count_tokens: CountTokens) 
     return chunks
 
 
-def _pdf_chunks(content: bytes, settings: IndexSettings, count_tokens: CountTokens) -> list[Chunk]:
+def _pdf_chunks(
+    content: bytes, settings: IndexSettings, count_tokens: CountTokens, redact: Redact
+) -> list[Chunk]:
     chunks: list[Chunk] = []
     for page, text in read_pages(content):
-        text = text.encode("utf-8", "replace").decode()
-        text = redact_secrets(text) if settings.redact else text
+        text = redact(text.encode("utf-8", "replace").decode())
         document = make_document(text, settings.chunk_tokens, count_tokens)
         chunks.extend(
             replace(chunk, first_line=page, last_line=page, facts={"page": str(page)})

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.retrieval.chunk import Chunk
+from modelyard.retrieval.reading.encoded_bytes import encoded_spans
 from modelyard.retrieval.reading.splitting import CountTokens, split_words
 from modelyard.secrets.detection import redact_secrets
 
@@ -145,7 +146,7 @@ def read_log(
     chunks: list[Chunk] = []
     for template in sorted(miner.templates, key=lambda template: template.first_line):
         text = f"{' '.join(template.words)}\nfor example: {' '.join(template.example.split())}"
-        text = redact_secrets(text) if redact else text
+        text = redact_secrets(text, also=encoded_spans(text)) if redact else text
         facts = {"count": str(template.count), "last_line": str(template.last_line)}
         if template.level:
             facts["level"] = template.level

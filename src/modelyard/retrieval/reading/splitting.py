@@ -11,6 +11,7 @@ from itertools import accumulate, pairwise
 from typing import TypeVar
 
 from modelyard.retrieval.chunk import Chunk
+from modelyard.retrieval.reading.encoded_bytes import has_words
 
 CountTokens = Callable[[Sequence[str]], Sequence[int]]
 """How many tokens each text has."""
@@ -23,12 +24,6 @@ _LONGEST_TOKEN = 16
 """The most characters that a token has on average. A tokenizer counts a word of thousands of
 characters as one unknown token, which this corrects.
 """
-_SAYS_SOMETHING = re.compile(r"\w")
-_ENCODED = re.compile(
-    r"(?:^[A-Za-z0-9+/]{60,}={0,2}\n)+[A-Za-z0-9+/]{1,59}={0,2}$|[A-Za-z0-9+/]{60,}={0,2}",
-    re.MULTILINE,
-)
-"""Bytes as hex or base64, which are longer than any word; the last of several lines is shorter."""
 _LETTERS = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 T = TypeVar("T")
@@ -238,11 +233,6 @@ def _shorten_part(text: str, cost: int, limit: int) -> Iterator[str]:
             end = space + 1 if space > 0 else end
         yield text[place:end]
         place = end
-
-
-def has_words(text: str) -> bool:
-    """Whether a text has words to find it by, besides bytes as hex or base64."""
-    return _SAYS_SOMETHING.search(_ENCODED.sub(" ", text)) is not None
 
 
 def _texts(document: TextDocument, start: int, end: int, limit: int) -> Iterator[str]:
