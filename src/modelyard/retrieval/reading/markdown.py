@@ -1,7 +1,7 @@
 """Markdown by heading, with the trail of headings above it.
 
-Headings and blocks are those of CommonMark with GitHub's tables, by markdown-it-py; front matter is
-that of static sites.
+Headings and blocks are those of CommonMark with GitHub's tables, by markdown-it-py. What comments
+of HTML and MDX hold is no heading, also where CommonMark ends them at a blank line.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import cache, partial
 from itertools import takewhile, zip_longest
 from typing import TYPE_CHECKING
 
+from modelyard.retrieval.reading.front_matter import read_front_matter
 from modelyard.retrieval.reading.splitting import (
     Piece,
     TextDocument,
@@ -25,9 +26,11 @@ if TYPE_CHECKING:
 
 _LINK = re.compile(r"!?\[([^\[\]]*)\](?:\([^()]*\)|\[[^\[\]]*\])")
 _MARKUP = re.compile(r"`|\*\*|__|<[^<>]{1,200}>")
-_LONGEST_FRONT_MATTER = 200
 _LONGEST_HEADING = 200
 """Characters; a longer one is a paragraph above a line of dashes, and stays text."""
+_COMMENTS = (("<!--", "-->"), ("{/*", "*/}"))
+_ATTRIBUTES = re.compile(r"[ \t]*\{[#.:][^{}]{0,200}\}[ \t]*$|<!--.*?-->|\{/\*.*?\*/\}")
+"""An anchor or class after a heading (`{#name}`), and comments in its line."""
 _WHOLE = ("fence", "html_block")
 """Blocks that a blank line does not end: code, comments, `<pre>`."""
 
@@ -65,21 +68,32 @@ class _Section:
 def markdown_pieces(document: TextDocument) -> Iterator[Piece]:
     """One piece for each heading; tiny neighbours are joined under the heading they share.
 
-    A heading with only further headings under it is part of their titles.
+    A heading with only further headings under it is part of their titles. The title in the front
+    matter of a page stands above all of them, and its description belongs to the title of the
+    first; only a page that has nothing else has its front matter as a chunk.
     """
-    front = _front_matter_end(document)
-    if front:
-        yield Piece(start=1, end=front - 1, title="front matter", kind="key", shown_from=0)
-    headings, inside = _read_blocks(document, front)
+    front = read_front_matter(document)
+    headings, inside = _read_blocks(document, front.end)
     starts = [
         line for line in paragraph_starts(document, 0, len(document.lines)) if line not in inside
     ]
-    sections = _sections(document, headings, front)
-    for section in join_neighbours(sections, partial(_join_tiny, document)):
+    sections = list(
+        join_neighbours(_sections(document, headings, front.end), partial(_join_tiny, document))
+    )
+    if front.end and not sections:
+        begin, end = document.trim(0, front.end)
+        yield Piece(start=begin + 1, end=end - 1, title=front.title, kind="key", shown_from=begin)
+    for number, section in enumerate(sections):
+        trail = [words for words in section.trail if words]
+        if front.title and front.title not in trail:
+            trail.insert(0, front.title)
+        title = " > ".join(trail)
+        if front.description and not number:
+            title = f"{title}: {front.description}" if title else front.description
         yield Piece(
             start=section.body,
             end=section.end,
-            title=" > ".join(filter(None, section.trail)),
+            title=title,
             kind="section",
             breaks=(
                 starts,
@@ -91,6 +105,7 @@ def markdown_pieces(document: TextDocument) -> Iterator[Piece]:
 
 def plain_words(heading: str) -> str:
     """A heading's words without its markup."""
+    heading = _ATTRIBUTES.sub("", heading)
     return " ".join(_MARKUP.sub("", _LINK.sub(r"\1", heading)).split())
 
 
@@ -119,16 +134,30 @@ def _read_blocks(document: TextDocument, first: int) -> tuple[list[_Heading], se
             words = plain_words(content.content)
             if len(words) <= _LONGEST_HEADING:
                 headings.append(_Heading(start, end, int(token.tag[1:]), words))
-    return headings, inside
+    hidden = _comment_lines(document, first, inside)
+    return [heading for heading in headings if heading.start not in hidden], inside | hidden
 
 
-def _front_matter_end(document: TextDocument) -> int:
-    if document.lines[0].rstrip() != "---":
-        return 0
-    for line in range(1, min(len(document.lines), _LONGEST_FRONT_MATTER)):
-        if document.lines[line].rstrip() in ("---", "..."):
-            return line + 1
-    return 0
+def _comment_lines(document: TextDocument, first: int, inside: set[int]) -> set[int]:
+    """Lines within a comment of HTML or MDX that began on an earlier line, outside of code."""
+    lines: set[int] = set()
+    closing = ""
+    for row in range(first, len(document.lines)):
+        line = document.lines[row]
+        if closing:
+            lines.add(row)
+            place = line.find(closing)
+            if place < 0:
+                continue
+            line = line[place + len(closing) :]
+            closing = ""
+        elif row in inside:
+            continue  # code, or a block of HTML that the parser knows
+        for opening, end in _COMMENTS:
+            place = line.rfind(opening)
+            if place >= 0 and end not in line[place + len(opening) :]:
+                closing = end
+    return lines if not closing else set()
 
 
 def _sections(document: TextDocument, headings: list[_Heading], first: int) -> Iterator[_Section]:
