@@ -12,7 +12,7 @@ from modelyard.core.globs import glob_pattern
 from modelyard.retrieval.index_snapshot import IndexSnapshot
 from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.query import Query
-from modelyard.retrieval.terms import find_words
+from modelyard.retrieval.terms import phrase_terms
 from modelyard.retrieval.vectors import Rows
 
 _KEYS_OF_EVERY_CHUNK = ("path", "kind", "domain")
@@ -27,8 +27,7 @@ def filter_chunks(
     """The chunks that all filters and quoted phrases let through: bool [n]; None for all."""
     selections = [_rows_of_filter(index, snapshot, key, value) for key, value in filters.items()]
     for phrase in query.phrases:
-        terms = dict.fromkeys(term for _, _, has in find_words(phrase) for term in has[-1:])
-        candidates = snapshot.postings.rows_with_all(list(terms))
+        candidates = snapshot.postings.rows_with_all(phrase_terms(phrase))
         selections.append(snapshot.rows_with_phrase(phrase, candidates))
     if not selections:
         return None

@@ -32,10 +32,15 @@ from modelyard.retrieval.damage import (
     index_errors,
     index_label,
 )
+from modelyard.retrieval.terms import TERM_SIGNS
 
 SCHEMA_VERSION = 2
 """Increased when the tables change: an older index is then rebuilt. As long as older ones lie on
 disks, `read_meta` should accept them, so that they answer until they are rebuilt."""
+
+TOKENIZER = f"\"ascii tokenchars '{TERM_SIGNS}'\""
+"""Splits terms at spaces only: every character outside ASCII is part of one. Files with the terms
+of version 1 have `unicode61 tokenchars '_'`."""
 
 # Index files keep older names: a row of `passages` is a chunk, and `passage_id` its id.
 SCHEMA = (
@@ -68,8 +73,8 @@ SCHEMA = (
     # Apart from the texts, so that a search reads 800 bytes a chunk instead of 2,500.
     "CREATE TABLE vectors (passage_id INTEGER PRIMARY KEY, vector BLOB NOT NULL) STRICT",
     # Two tables: with one, reading the positions together with their column takes twice the time.
-    "CREATE VIRTUAL TABLE title_words USING fts5 (terms, tokenize = \"unicode61 tokenchars '_'\")",
-    "CREATE VIRTUAL TABLE text_words USING fts5 (terms, tokenize = \"unicode61 tokenchars '_'\")",
+    f"CREATE VIRTUAL TABLE title_words USING fts5 (terms, tokenize = {TOKENIZER})",
+    f"CREATE VIRTUAL TABLE text_words USING fts5 (terms, tokenize = {TOKENIZER})",
 )
 
 VECTOR_TYPE = np.dtype("<f2")

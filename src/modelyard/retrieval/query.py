@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from unicodedata import normalize
 
 from modelyard.retrieval.terms import index_terms
 
@@ -74,8 +75,12 @@ def find_mentions(text: str) -> tuple[str, ...]:
 
 
 def has_phrase(text: str, phrase: str) -> bool:
-    """Whether a text has a quoted phrase; case and line ends do not matter."""
-    return phrase.casefold() in _SPACES.sub(" ", text).casefold()
+    """Whether a text has a quoted phrase; case, line ends and Unicode forms do not matter."""
+    return _as_compared(phrase) in _as_compared(_SPACES.sub(" ", text))
+
+
+def _as_compared(text: str) -> str:
+    return text.casefold() if text.isascii() else normalize("NFKC", text).casefold()
 
 
 def _longest_only(names: list[str]) -> tuple[str, ...]:

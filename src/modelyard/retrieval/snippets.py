@@ -60,7 +60,7 @@ def make_snippet(text: str, terms: Collection[str], *, first_line: int = 1) -> S
     first_line: where the text begins in its file.
     """
     lines = text.split("\n")
-    wanted = frozenset(terms)
+    wanted = frozenset(_without_parts_of_pairs(terms))
     matches = [_matches(line, wanted) for line in lines]
     terms_of_lines = [frozenset[str]().union(*(has for _, _, has in line)) for line in matches]
     best = max(range(len(lines)), key=lambda at: (_count_terms(terms_of_lines, at), -at), default=0)
@@ -85,11 +85,24 @@ _Match = tuple[int, int, frozenset[str]]
 
 
 def _matches(line: str, wanted: frozenset[str]) -> list[_Match]:
-    return [
-        (start, end, wanted.intersection(has))
-        for start, end, has in find_words(line)
-        if not wanted.isdisjoint(has)
-    ]
+    """The words with terms of the query; pairs of characters that overlap are one match."""
+    matches: list[_Match] = []
+    for start, end, has in find_words(line):
+        found = wanted.intersection(has)
+        if found and matches and start < matches[-1][1]:
+            first, _, before = matches.pop()
+            matches.append((first, end, before | found))
+        elif found:
+            matches.append((start, end, found))
+    return matches
+
+
+def _without_parts_of_pairs(terms: Collection[str]) -> Iterator[str]:
+    """The terms, less each single character that a pair of them has: it would be marked alone."""
+    pairs = [term for term in terms if len(term) == 2 and not term.isascii()]
+    for term in terms:
+        if len(term) > 1 or not any(term in pair for pair in pairs):
+            yield term
 
 
 def _count_terms(terms_of_lines: list[frozenset[str]], at: int) -> tuple[int, int]:
