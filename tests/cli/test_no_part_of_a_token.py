@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
@@ -126,6 +127,7 @@ def test_a_token_at_the_end_of_what_is_read_of_a_line_is_not_kept() -> None:
                 limit=10_000,
                 redact=True,
                 count_tokens=lambda texts: [len(text) for text in texts],
+                file_written=datetime(2026, 1, 1, tzinfo=UTC),
             )
             text = " ".join(chunk.text for chunk in found)
             assert text.startswith("started")

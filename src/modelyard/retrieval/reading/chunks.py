@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -57,11 +58,13 @@ def read_chunks(
     count_tokens: CountTokens,
     *,
     report: Callable[[str], None] = lambda _: None,
+    file_written: datetime | None = None,
 ) -> list[Chunk]:
     """The chunks of one file, in the order of their lines; any bytes give some or none.
 
     content: a log may be given as an open file, and is then read block by block.
     report: called with the reason when something of the file is left out.
+    file_written: when the file was last changed, for times in a log without a year; default: now.
     Lines of a PDF are the numbers of its pages. A file that is binary has no chunks.
     """
     limit, name = settings.chunk_tokens, PurePosixPath(shown_path)
@@ -70,7 +73,13 @@ def read_chunks(
     if reads_as_log(shown_path, settings):
         if isinstance(content, bytes):
             content = BytesIO(decode(content).encode("utf-8", "replace"))
-        return read_log(content, limit=limit, redact=settings.redact, count_tokens=count_tokens)
+        return read_log(
+            content,
+            limit=limit,
+            redact=settings.redact,
+            count_tokens=count_tokens,
+            file_written=file_written or datetime.now(UTC),
+        )
     if not isinstance(content, bytes):
         content = content.read()
     if is_binary(content):

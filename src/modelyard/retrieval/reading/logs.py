@@ -12,12 +12,15 @@ import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import BinaryIO
 
 from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.reading.encoded_bytes import encoded_spans
+from modelyard.retrieval.reading.log_times import find_time, iso_time
 from modelyard.retrieval.reading.splitting import CountTokens, split_words
+from modelyard.retrieval.reading.terminal_text import strip_ansi
 from modelyard.secrets.detection import redact_secrets
 
 _BLOCK_BYTES = 1 << 20
@@ -36,25 +39,42 @@ _MOST_WORDS = 60
 _VARIABLE = "<*>"
 _OTHER = "other messages"
 
-_TIME = re.compile(
-    r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[ ]?[+-]\d\d:?\d\d)?"
-    r"|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d:\d\d"
-    r"|\d\d/(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}"
-    r"|\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
-)
-_TIME_WITHIN = 80
 _LEVEL = re.compile(
     r"\b(TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|FATAL|ALERT|EMERG|PANIC)\b"
     r"|\blevel=\"?([A-Za-z]{3,8})\b|\[(debug|info|notice|warn|warning|error|crit|fatal)\]"
 )
 _LEVEL_WITHIN = 160
-_WITH_DIGIT = re.compile(
+_MONTH = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+_DAY = "Mon|Tue|Wed|Thu|Fri|Sat|Sun"
+_VARYING = re.compile(
     r"(?<![^\s=:,;()\[\]{}\"'<>|])[^\s=:,;()\[\]{}\"'<>|\d]*+\d[^\s,;()\[\]{}\"'<>|]*+"
+    rf"|\b(?:{_DAY})(?=,? +(?:\d|{_MONTH}))|\b(?:{_MONTH})(?= +\d)"
+    r"|\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b"
 )
+"""What differs between messages of one template: words with a digit, days and months of a date."""
 _LEVELS = {"WARN": "WARNING", "ERR": "ERROR", "CRIT": "CRITICAL"}
-_JSON_MESSAGES = ("message", "msg", "event", "log")
-_JSON_TIMES = ("timestamp", "time", "ts", "@timestamp")
-_JSON_LEVELS = ("level", "severity", "levelname", "lvl")
+_LEVEL_NUMBERS = {
+    **dict(
+        enumerate(("EMERG", "ALERT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG"))
+    ),
+    **{10: "TRACE", 20: "DEBUG", 30: "INFO", 40: "WARNING", 50: "ERROR", 60: "FATAL"},
+}
+"""Levels as numbers: 0 to 7 as in syslog and journald, 10 to 60 as in pino and bunyan."""
+_JSON_MESSAGES = ("message", "msg", "event", "log", "MESSAGE", "@m", "short_message")
+_JSON_TIMES = (
+    "timestamp",
+    "time",
+    "ts",
+    "@timestamp",
+    "__REALTIME_TIMESTAMP",
+    "datetime",
+    "asctime",
+    "date",
+    "@t",
+    "eventTime",
+    "t",
+)
+_JSON_LEVELS = ("level", "severity", "levelname", "lvl", "PRIORITY", "@l")
 _JSON_LEVEL = re.compile(r"[A-Z]{3,15}|\d{1,3}")
 _SECONDS = re.compile(r"\d{9,19}(?:\.\d{1,9})?")
 
@@ -93,7 +113,7 @@ class _Miner:
 
     def add(self, line: str, number: int) -> None:
         message = _parse_line(line)
-        masked = _WITH_DIGIT.sub(_VARIABLE, message.text)
+        masked = _VARYING.sub(_VARIABLE, message.text)
         template = self.remembered.get((message.level, masked))
         if template is None:
             template = self._find(masked.split()[:_MOST_WORDS], message, line, number)
@@ -132,10 +152,16 @@ class _Miner:
 
 
 def read_log(
-    content: BinaryIO, *, limit: int, redact: bool, count_tokens: CountTokens
+    content: BinaryIO,
+    *,
+    limit: int,
+    redact: bool,
+    count_tokens: CountTokens,
+    file_written: datetime,
 ) -> list[Chunk]:
     """One chunk for each template of a log, by its first line.
 
+    file_written: when the file was last changed, for times without a year.
     Counts and times are facts and no part of the text: a template is embedded once, however often
     it is seen again.
     """
@@ -151,7 +177,8 @@ def read_log(
         if template.level:
             facts["level"] = template.level
         if template.first_seen:
-            facts |= {"first_seen": template.first_seen, "last_seen": template.last_seen}
+            facts["first_seen"] = iso_time(template.first_seen, file_written)
+            facts["last_seen"] = iso_time(template.last_seen, file_written)
         parts = _fitting(text, limit, count_tokens)
         if parts:
             chunks.append(
@@ -178,7 +205,7 @@ def _fitting(text: str, limit: int, count_tokens: CountTokens) -> str:
 def _parse_line(line: str) -> _Message:
     if line.startswith("{") and (message := _from_json(line)):
         return message
-    time = _TIME.search(line, 0, _TIME_WITHIN)
+    time = find_time(line)
     level = _LEVEL.search(line, 0, _LEVEL_WITHIN)
     text, when = line, ""
     if time:
@@ -198,29 +225,32 @@ def _from_json(line: str) -> _Message | None:
         return None
 
     def first(keys: tuple[str, ...]) -> str:
-        return next((str(row[key]) for key in keys if isinstance(row.get(key), str | int)), "")
+        values = (row.get(key) for key in keys)
+        values = (value.get("$date") if isinstance(value, dict) else value for value in values)
+        return next((str(value) for value in values if isinstance(value, str | int | float)), "")
 
-    text = first(_JSON_MESSAGES)
+    text = strip_ansi(first(_JSON_MESSAGES))
     if not text:
         return None
     level = first(_JSON_LEVELS).upper()
+    level = _LEVEL_NUMBERS.get(int(level), level) if level.isdecimal() else level
     level = _LEVELS.get(level, level) if _JSON_LEVEL.fullmatch(level) else ""
     return _Message(text, level, _json_time(first(_JSON_TIMES)))
 
 
 def _json_time(value: str) -> str:
     """A time, or an empty text: anything else might be a secret."""
-    time = _TIME.search(value, 0, _TIME_WITHIN)
-    if time:
-        return time[0]
-    return value if _SECONDS.fullmatch(value) else ""
+    if _SECONDS.fullmatch(value):
+        return value
+    time = find_time(value)
+    return time[0] if time else ""
 
 
 def _lines(content: BinaryIO) -> Iterator[str]:
     """Lines of a log, long ones truncated; the body of a private key is left out."""
     in_key = False
     for raw in _raw_lines(content):
-        line = raw.decode("utf-8", "replace").rstrip("\r")
+        line = strip_ansi(raw.decode("utf-8", "replace").rstrip("\r"))
         if "PRIVATE KEY-----" in line:
             in_key = "-----BEGIN" in line and "-----END" not in line
         elif in_key:

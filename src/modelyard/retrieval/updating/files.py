@@ -71,15 +71,18 @@ def _make_record(
 ) -> FileRecord:
     """What an index keeps of a file, with its status when it was opened."""
     settled = max(status.st_ctime_ns, status.st_mtime_ns) < time.time_ns() - _COARSEST_CLOCK_NS
-    modified_s = min(max(status.st_mtime, _EARLIEST_S), _LATEST_S)
     return FileRecord(
         path=source.shown,
         sha256=sha256,
         size_bytes=size_bytes,
         mtime_ns=min(status.st_mtime_ns, _LARGEST_NS),
-        modified_at=datetime.fromtimestamp(modified_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        modified_at=_modified_at(status).strftime("%Y-%m-%dT%H:%M:%SZ"),
         seen=_describe(status) if settled else "",
     )
+
+
+def _modified_at(status: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(min(max(status.st_mtime, _EARLIEST_S), _LATEST_S), UTC)
 
 
 def _describe(status: os.stat_result) -> str:
@@ -122,7 +125,14 @@ def chunk_file(job: UpdateJob, source: SourceFile) -> ChunkedFile | None:
             skip("broken encoding")
             return None
         skip("characters in a broken encoding")
-    chunks = read_chunks(content, source.shown, settings, job.count_tokens, report=skip)
+    chunks = read_chunks(
+        content,
+        source.shown,
+        settings,
+        job.count_tokens,
+        report=skip,
+        file_written=_modified_at(status),
+    )
     record = _make_record(source, status, hashlib.sha256(content).hexdigest(), len(content))
     return ChunkedFile(record=record, chunks=chunks)
 
@@ -143,7 +153,13 @@ def _chunk_log(
     """A log in chunks: it may be too large for memory, and a broken line loses no other line."""
     checked = _CheckedStream(stream)
     content = io.BufferedReader(checked, _BLOCK_BYTES)
-    chunks = read_chunks(content, source.shown, job.index.settings, job.count_tokens)
+    chunks = read_chunks(
+        content,
+        source.shown,
+        job.index.settings,
+        job.count_tokens,
+        file_written=_modified_at(status),
+    )
     while content.read(_BLOCK_BYTES):
         pass
     if checked.is_broken:
