@@ -106,8 +106,8 @@ def test_a_term_that_no_chunk_has_tells_most() -> None:
         assert postings.idf("black") > postings.idf("red") > 0
 
 
-def unit_rows(count: int, dimensions: int = 16) -> np.ndarray:
-    rows = np.random.default_rng(1).standard_normal((count, dimensions)).astype(np.float32)
+def unit_rows(count: int, dimensions: int = 16, *, seed: int = 1) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((count, dimensions)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows.astype(np.float16).astype(np.float32)  # as an index keeps them
 
@@ -126,8 +126,8 @@ def plain_crowding(vectors: np.ndarray) -> np.ndarray:
 
 
 def test_the_mix_is_convex_and_best_first() -> None:
-    vectors = unit_rows(30)
-    bm25 = np.abs(np.random.default_rng(2).standard_normal(30)).astype(np.float32)
+    vectors = unit_rows(24)
+    bm25 = np.abs(np.random.default_rng(2).standard_normal(24)).astype(np.float32)
     ranked = rank(vectors[3], table(vectors), bm25, 5.0, dense_weight=0.8, settings=CODE)
     dense = vectors @ vectors[3] - 0.3 * plain_crowding(vectors)
     wanted = 0.8 * dense + 0.2 * bm25 / math.sqrt(5.0 * bm25.max())
@@ -207,13 +207,48 @@ def test_a_large_table_is_compared_roughly_and_ranked_exactly() -> None:
     bm25 = np.zeros(len(vectors), np.float32)
     query = unit_rows(1, 64)[0]
     cosine = vectors @ query
-    rough = table(vectors).closeness(query)
-    assert np.abs(rough - cosine).max() < 0.009
+    asked_again = table(vectors)
+    assert asked_again.closeness(query) == pytest.approx(cosine, abs=1e-3)
+    rough = asked_again.closeness(query)
+    assert 1e-4 < np.abs(rough - cosine).max() < 0.009
     assert np.abs(rough - cosine)[5] < 1e-5
-    ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=1.0, settings=CODE)
+    ranked = rank(query, asked_again, bm25, 5.0, dense_weight=1.0, settings=CODE)
     best = np.argsort(-cosine, kind="stable")
     assert np.sort(ranked.dense)[:-65:-1] == pytest.approx(cosine[best[:64]], abs=1e-6)
     assert ranked.dense == pytest.approx(cosine[ranked.rows], abs=1e-6)
+
+
+def test_the_nearest_rows_of_several_vectors_are_found_exactly_by_rough_cosines() -> None:
+    rows = unit_rows(COMPARED_EXACTLY + 900, 64)
+    rows[2_600:] = rows[100:400]  # equal rows: the first of them counts
+    some = np.concatenate([rows[[2_700, 3, 2_001]], unit_rows(1, 64, seed=9)])
+    asked = some + 0.4 * unit_rows(4, 64, seed=5)
+    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
+    asked_again = table(rows)
+    for _ in range(2):
+        asked_again.closeness(asked[0])
+    assert asked_again.in_bytes
+    cosines = rows.astype(np.float16).astype(np.float32) @ asked.T
+    for compared in (asked_again, table(rows)):
+        found, cosine = compared.nearest(asked, least=0.8)
+        assert found[:3].tolist() == [200, 3, 2_001] == cosines.argmax(axis=0)[:3].tolist()
+        assert cosine[:3] == pytest.approx(cosines.max(axis=0)[:3], abs=1e-6)
+        assert found[3] == (cosines[:, 3].argmax() if cosines[:, 3].max() >= 0.8 else -1)
+        assert compared.nearest(asked, least=0.999)[0].tolist() == [-1] * 4
+
+
+def test_crowding_is_the_same_by_rough_cosines() -> None:
+    rows = unit_rows(COMPARED_EXACTLY + 900, 64)
+    rows[:300] += 2 * unit_rows(1, 64, seed=4)  # a crowd
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    asked_again = table(rows)
+    for _ in range(2):
+        asked_again.closeness(rows[0])
+    assert asked_again.in_bytes
+    chosen = np.arange(0, 2_900, 40)
+    exact = table(rows).crowding(chosen)
+    assert exact[:7].min() > 0.2 > exact[8:].max()
+    assert asked_again.crowding(chosen) == pytest.approx(exact, abs=1e-6)
 
 
 def test_what_a_filter_shuts_out_is_no_candidate() -> None:
@@ -298,9 +333,10 @@ def test_globs_know_folders(glob: str, path: str, fits: bool) -> None:
 def test_a_table_that_is_compared_often_gives_the_same_in_bytes() -> None:
     vectors = unit_rows(2_500, 64)
     compared, queries = table(vectors), unit_rows(40, 64)[20:]
-    exact = [compared.nearest(queries[:1]), compared.closeness(queries[0])]
-    for _ in range(3):
-        compared.closeness(queries[0])
-    assert np.abs(compared.closeness(queries[0]) - exact[1]).max() < 0.009
-    assert compared.closeness(queries[0]).tolist() != exact[1].tolist()  # in bytes by now
-    assert compared.nearest(queries).tolist() == (vectors @ queries.T).argmax(axis=0).tolist()
+    exact = compared.closeness(queries[0])
+    assert np.abs(compared.closeness(queries[0]) - exact).max() < 0.009
+    assert compared.closeness(queries[0]).tolist() != exact.tolist()  # in bytes by now
+    assert (
+        compared.nearest(queries, least=-1.0)[0].tolist()
+        == (vectors @ queries.T).argmax(axis=0).tolist()
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ import pytest
 
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
+from modelyard.retrieval import vectors
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
 from modelyard.retrieval.index_writer import build_beside
@@ -381,6 +383,46 @@ def test_a_runbook_is_linked_with_the_script_it_names(searcher: Searcher) -> Non
     assert (link.path, link.why) == ("src/files.py", "it names src/files.py")
     script = searcher.search("write_atomic").results[0]
     assert [link.path for link in script.related] == ["docs/runbook.md"]
+
+
+def test_a_searcher_that_stays_open_finds_what_a_new_one_finds(
+    project: Project, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vectors, "COMPARED_EXACTLY", 50)
+    monkeypatch.setattr(vectors, "_AT_ONCE", 48)
+    chance = random.Random(3)
+    words = [f"{one}{two}" for one in ("ka", "lo", "mi", "ru", "se") for two in "bdfgklmnprst"]
+    common = [" ".join(chance.choices(words, k=12)) for _ in range(20)]
+
+    def pages(folder: str, ending: str) -> Texts:
+        def text() -> str:
+            return " ".join([chance.choice(common), *chance.choices(words, k=chance.randrange(9))])
+
+        return {
+            f"{folder}/{page}{ending}": [(chance.choice(words), text()) for _ in range(5)]
+            for page in range(24)
+        }
+
+    index("documentation", pages("docs", ".md"))
+    index("source_code", pages("src", ".py"))
+    index("logs", pages("logs", ".log"))
+    questions = [" ".join(chance.choices(words, k=chance.randrange(1, 12))) for _ in range(12)]
+    linked = 0
+    with closing(Searcher(project, encoders=ToyEncoders())) as stays:
+        for question in questions:
+            stays.search(question)
+        for question in questions:
+            again = stays.search(question).results
+            with closing(Searcher(project, encoders=ToyEncoders())) as new:
+                first = new.search(question).results
+            assert [(one.chunk, one.also, one.more, one.related) for one in again] == [
+                (one.chunk, one.also, one.more, one.related) for one in first
+            ]
+            assert [one.scores.final for one in again] == pytest.approx(
+                [one.scores.final for one in first], abs=1e-5
+            )
+            linked += sum(len(one.related) for one in first)
+    assert linked > 100
 
 
 def test_old_log_lines_count_less(project: Project, index: Index) -> None:

@@ -313,7 +313,7 @@ def _rank_queries(
         bm25 = snapshot.postings.bm25(query.counts, settings.title_weight)
         orders = {
             "fused": order(query, vector),
-            "dense": _order(snapshot.vectors.closeness(vector)),
+            "dense": _order(snapshot.vectors.exact(np.arange(len(snapshot)), vector)),
             "lexical": _order(bm25, above=0.0),
         }
         for score, rows in orders.items():

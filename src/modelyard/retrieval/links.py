@@ -75,7 +75,7 @@ def find_related(
             continue
         nearest = _nearest_rows([results[at][0] for at in open_ones], snapshot)
         for at, (row, cosine) in zip(open_ones, nearest, strict=True):
-            if cosine < NEAR:
+            if row < 0:
                 continue
             (other,) = snapshot.chunks(np.array([row]))
             if other.path != results[at][1].path:
@@ -147,10 +147,8 @@ def _chunks_that_name_it(path: str, mentions: Sequence[str], snapshot: IndexSnap
             yield chunk, f"it is named there: {name}"
 
 
-def _nearest_rows(
-    found: Sequence[Candidate], snapshot: IndexSnapshot
-) -> Iterator[tuple[int, float]]:
-    """The row of nearest meaning to each of these candidates, and its cosine with it."""
+def _nearest_rows(found: Sequence[Candidate], snapshot: IndexSnapshot) -> list[tuple[int, float]]:
+    """The row of nearest meaning to each of these candidates and its cosine; -1 for none near."""
     vectors = np.concatenate([each.snapshot.vectors.rows(np.array([each.row])) for each in found])
-    for vector, best in zip(vectors, snapshot.vectors.nearest(vectors).tolist(), strict=True):
-        yield best, float(snapshot.vectors.exact(np.array([best]), vector)[0])
+    rows, cosines = snapshot.vectors.nearest(vectors, least=NEAR)
+    return list(zip(rows.tolist(), cosines.tolist(), strict=True))

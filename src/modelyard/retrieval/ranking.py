@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 _SAMPLE, _MARGIN = 8_192, 4
 """Scores sampled to estimate a threshold for the best ones, with four times as many above it."""
-_FEEDBACK_CHUNKS = 1_000
-"""Chunks that the moved query is compared with: the nearest to the original query."""
+_COMPARED_CHUNKS = 1_000
+"""Chunks whose cosine with the query, and with the moved one, is exact: those nearest to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,17 +136,22 @@ def rank(
 
     scale = lexical_scale(bm25, ideal)
     near = vectors.closeness(query)
-    nearest = _best_of(near, max(depth, _FEEDBACK_CHUNKS), among)
-    rows = merge_rows(nearest[_top(near[nearest], depth)], fixed)
-    ranked = _mix(rows, vectors.exact(rows, query), bm25, scale, dense_weight)
-    if settings.feedback_chunks and dense_weight > 0 and len(rows):
-        best = vectors.rows(ranked.rows[: settings.feedback_chunks])
-        compared = merge_rows(nearest, rows)
-        again = vectors.exact(compared, _move(query, best, settings.feedback_strength))
-        rows = merge_rows(compared[_top(again, depth)], fixed)
-        cosine = again[np.searchsorted(compared, rows)]
-        ranked = _mix(rows, cosine, bm25, scale, dense_weight)
+    compared = merge_rows(_best_of(near, max(depth, _COMPARED_CHUNKS), among), fixed)
+    singles = vectors.rows(compared)
+    cosine = singles @ query
+    chosen = _chosen(compared, cosine, depth, fixed)
+    ranked = _mix(compared[chosen], cosine[chosen], bm25, scale, dense_weight)
+    if settings.feedback_chunks and dense_weight > 0 and len(compared):
+        best = singles[np.searchsorted(compared, ranked.rows[: settings.feedback_chunks])]
+        cosine = singles @ _move(query, best, settings.feedback_strength)
+        chosen = _chosen(compared, cosine, depth, fixed)
+        ranked = _mix(compared[chosen], cosine[chosen], bm25, scale, dense_weight)
     return _correct(ranked, vectors, dense_weight)
+
+
+def _chosen(compared: Rows, cosine: Floats, depth: int, fixed: Rows) -> Rows:
+    """The places of the nearest of the rows that were compared, and of the fixed ones."""
+    return merge_rows(_top(cosine, depth), np.searchsorted(compared, fixed))
 
 
 def lexical_scale(bm25: Floats, ideal: float) -> float:

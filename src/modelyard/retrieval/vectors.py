@@ -1,9 +1,10 @@
 """The vectors of one snapshot in memory, compared approximately and fast, or exactly.
 
-A small table is compared in float32. A large one is also kept in one byte a number, with a scale
-for each row, and ONNX Runtime multiplies integers: that takes a third of the time, and cosines are
-within 0.01 of the exact ones. `rank` takes more candidates than are shown and compares those
-exactly, so results do not change.
+From the second query on, vectors are kept in one byte a number too, with a scale for each row, and
+ONNX Runtime multiplies integers: that takes a third of the time, ten vectors take no longer than
+one, and cosines are within 0.01 of the exact ones. More rows are taken by these cosines than are
+wanted, and those are compared exactly, so results do not change. The first query is compared
+exactly: a process that asks once would wait longer for the bytes than for the product.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
-COMPARED_EXACTLY = 20_000
-"""Rows up to which a table may be compared in float32."""
-_FEW_ROWS, _FEW_TIMES = 2_000, 4
-"""A smaller table is compared in bytes too, unless it has few rows or is compared a few times only:
-making the bytes takes as long as some comparisons."""
+COMPARED_EXACTLY = 2_000
+"""Rows up to which a table is compared in float32; bytes would not be faster there."""
+_ERROR = 0.01
+"""How far an approximate cosine may be from the exact one."""
 _AT_ONCE = 65_536
 _SAMPLED, _NEIGHBOURS, _TYPICAL = 4_096, 5, 64
 """Rows in which neighbours are looked for, how many count, and rows whose crowding is usual."""
+_LIKELY_NEIGHBOURS = 16
+"""The nearest by rough cosines, among which the nearest are."""
 _MIDDLE = 128
 """The byte for the value 0."""
 _STEPS = 63
@@ -39,30 +41,35 @@ class VectorTable:
 
     def __init__(self, halves: npt.NDArray[np.float16]) -> None:
         self._halves = halves
-        self._compared = 0
+        self._queries = 0
 
     def __len__(self) -> int:
         return len(self._halves)
 
     def closeness(self, query: Floats) -> Floats:
         """The cosine of each row with a unit vector [d]: float32 [n]; rough in a large table."""
-        if self._in_bytes():
-            return self._bytes.closeness(query)
-        exact: Floats = self._singles @ query
-        return exact
-
-    def nearest(self, queries: Floats) -> Rows:
-        """The row that is nearest to each of several unit vectors [q, d]: [q]; rough in a large
-        table."""
-        if self._in_bytes():
-            return self._bytes.nearest(queries)
-        found: Rows = (self._singles @ queries.T).argmax(axis=0)
+        self._queries += 1
+        found = np.empty(len(self), np.float32)
+        for some, cosines in self.cosines(query[None]):
+            found[some] = cosines[:, 0]
         return found
 
-    def _in_bytes(self) -> bool:
-        self._compared += 1
-        many = len(self) > _FEW_ROWS and self._compared > _FEW_TIMES
-        return many or len(self) > COMPARED_EXACTLY
+    def nearest(self, vectors: Floats, *, least: float) -> tuple[Rows, Floats]:
+        """The row that is nearest to each of these unit vectors [q, d], and its cosine: [q] each.
+
+        The row is -1 where no cosine reaches `least`.
+        """
+        rows = np.full(len(vectors), -1)
+        best = np.full(len(vectors), -np.inf, np.float32)
+        for some, cosines in self.cosines(vectors):
+            likely = np.maximum(np.maximum(cosines.max(axis=0) - _ERROR, best), least) - _ERROR
+            for column in np.flatnonzero((cosines >= likely).any(axis=0)).tolist():
+                found = some.start + np.flatnonzero(cosines[:, column] >= likely[column])
+                exact = self.exact(found, vectors[column]).round(6)  # equal rows stay equal
+                place = int(exact.argmax())
+                if exact[place] >= max(least, np.nextafter(best[column], np.float32(2))):
+                    rows[column], best[column] = found[place], exact[place]
+        return rows, best
 
     def exact(self, rows: Rows, query: Floats) -> Floats:
         """The cosine of these rows with a unit vector [d]: float32 [rows]."""
@@ -71,9 +78,23 @@ class VectorTable:
 
     def rows(self, rows: Rows) -> Floats:
         """These vectors: float32 [rows, d]."""
-        if len(self) <= COMPARED_EXACTLY:
-            return self._singles[rows]
         return self._halves[rows].astype(np.float32)
+
+    def cosines(self, vectors: Floats) -> Iterator[tuple[slice, Floats]]:
+        """The cosines with unit vectors [q, d], part by part: float32 [rows of the part, q].
+
+        They are rough in a large table.
+        """
+        if self.in_bytes:
+            yield from self._bytes.cosines(vectors)
+            return
+        for some in _parts(len(self)):
+            yield some, self._halves[some].astype(np.float32) @ vectors.T
+
+    @property
+    def in_bytes(self) -> bool:
+        """Whether it is compared in bytes."""
+        return len(self) > COMPARED_EXACTLY and self._queries > 1
 
     def crowding(self, rows: Rows) -> Floats:
         """How much nearer its neighbours are to each of these rows than to a usual row: [rows].
@@ -95,10 +116,6 @@ class VectorTable:
         return np.float32(self._neighbourhood.nearness(some).mean())
 
     @cached_property
-    def _singles(self) -> Floats:
-        return self._halves.astype(np.float32)
-
-    @cached_property
     def _bytes(self) -> _ByteTable:
         return _ByteTable(self._halves)
 
@@ -112,18 +129,33 @@ class _Neighbourhood:
         self._sample = table.rows(self._sampled)
         self._known = np.full(len(table), np.nan, np.float32)
 
+    @cached_property
+    def _bytes(self) -> _ByteTable:
+        return _ByteTable(self._sample)
+
     def nearness(self, rows: Rows) -> Floats:
         """The mean cosine of each row with its nearest neighbours: float32 [rows]."""
         new = rows[np.isnan(self._known[rows])]
         if len(new):
-            cosines = self._table.rows(new) @ self._sample.T
-            at = np.minimum(np.searchsorted(self._sampled, new), len(self._sampled) - 1)
-            itself = np.flatnonzero(self._sampled[at] == new)
-            cosines[itself, at[itself]] = -1.0
-            nearest = np.partition(cosines, -_NEIGHBOURS, axis=1)[:, -_NEIGHBOURS:]
-            self._known[new] = nearest.mean(axis=1)
+            self._known[new] = self._nearness(new)
         found: Floats = self._known[rows]
         return found
+
+    def _nearness(self, rows: Rows) -> Floats:
+        vectors = self._table.rows(rows)
+        if self._table.in_bytes:
+            parts = [found for _, found in self._bytes.cosines(vectors)]
+            cosines = np.ascontiguousarray(np.concatenate(parts).T)
+        else:
+            cosines = vectors @ self._sample.T
+        at = np.minimum(np.searchsorted(self._sampled, rows), len(self._sampled) - 1)
+        itself = np.flatnonzero(self._sampled[at] == rows)
+        cosines[itself, at[itself]] = -1.0
+        likely = min(_LIKELY_NEIGHBOURS, cosines.shape[1] - 1)
+        near = np.argpartition(cosines, -likely, axis=1)[:, -likely:]
+        exact = np.einsum("qkd,qd->qk", self._sample[near], vectors)
+        nearest: Floats = np.partition(exact, -_NEIGHBOURS, axis=1)[:, -_NEIGHBOURS:].mean(axis=1)
+        return nearest
 
 
 def _evenly(count: int, most: int) -> Rows:
@@ -134,11 +166,11 @@ def _evenly(count: int, most: int) -> Rows:
 class _ByteTable:
     """Vectors as bytes: a number is (byte - 128) times the scale of its row."""
 
-    def __init__(self, halves: npt.NDArray[np.float16]) -> None:
-        self._bytes = np.empty(halves.shape, np.uint8)
-        self._scales = np.empty(len(halves), np.float32)
-        for some in _parts(len(halves)):
-            singles = halves[some].astype(np.float32)
+    def __init__(self, vectors: npt.NDArray[np.float16] | Floats) -> None:
+        self._bytes = np.empty(vectors.shape, np.uint8)
+        self._scales = np.empty(len(vectors), np.float32)
+        for some in _parts(len(vectors)):
+            singles = vectors[some].astype(np.float32)
             scales = np.maximum(np.abs(singles).max(axis=1), 1e-9) / (_MIDDLE - 1)
             singles /= scales[:, None]
             singles += _MIDDLE + 0.5  # the conversion truncates, so that this rounds
@@ -146,35 +178,17 @@ class _ByteTable:
             self._scales[some] = scales
         self._session = _product_session()
 
-    def closeness(self, query: Floats) -> Floats:
-        """The cosine of every row with a unit vector [d]: float32 [n]."""
-        found = np.empty(len(self._scales), np.float32)
-        for some, products in self._products(query[None]):
-            found[some] = products[:, 0]
-        return found
-
-    def nearest(self, queries: Floats) -> Rows:
-        """The row of the largest cosine with each of several unit vectors [q, d]: [q]."""
-        best = np.zeros(len(queries), np.int64)
-        most = np.full(len(queries), -np.inf, np.float32)
-        for some, products in self._products(queries):
-            rows = products.argmax(axis=0)
-            highest = products[rows, np.arange(len(queries))]
-            better = highest > most
-            best[better], most[better] = rows[better] + some.start, highest[better]
-        return best
-
-    def _products(self, queries: Floats) -> Iterator[tuple[slice, Floats]]:
-        """The cosines with unit vectors [q, d], part by part: float32 [part, q]."""
-        steps = np.maximum(np.abs(queries).max(axis=1), 1e-9) / _STEPS
-        columns = np.ascontiguousarray(np.rint(queries / steps[:, None]).astype(np.int8).T)
+    def cosines(self, vectors: Floats) -> Iterator[tuple[slice, Floats]]:
+        """The cosines with unit vectors [q, d], part by part: float32 [rows of the part, q]."""
+        steps = np.maximum(np.abs(vectors).max(axis=1), 1e-9) / _STEPS
+        columns = np.ascontiguousarray(np.rint(vectors / steps[:, None]).astype(np.int8).T)
         middle = np.array(_MIDDLE, np.uint8)
         for some in _parts(len(self._scales)):
-            values = {"vectors": self._bytes[some], "query": columns, "middle": middle}
-            products: Floats = self._session.run(None, values)[0]
-            products *= self._scales[some, None]
-            products *= steps
-            yield some, products
+            values = {"vectors": self._bytes[some], "queries": columns, "middle": middle}
+            found: Floats = self._session.run(None, values)[0]
+            found *= self._scales[some, None]
+            found *= steps
+            yield some, found
 
 
 def _product_session() -> Any:
@@ -188,13 +202,13 @@ def _product_session() -> Any:
 
     graph = helper.make_graph(
         [
-            helper.make_node("MatMulInteger", ["vectors", "query", "middle"], ["whole"]),
+            helper.make_node("MatMulInteger", ["vectors", "queries", "middle"], ["whole"]),
             helper.make_node("Cast", ["whole"], ["products"], to=TensorProto.FLOAT),
         ],
         "products",
         [
             declare("vectors", TensorProto.UINT8, "n", "d"),
-            declare("query", TensorProto.INT8, "d", "q"),
+            declare("queries", TensorProto.INT8, "d", "q"),
             declare("middle", TensorProto.UINT8),
         ],
         [declare("products", TensorProto.FLOAT, "n", "q")],
@@ -204,4 +218,4 @@ def _product_session() -> Any:
 
 
 def _parts(count: int) -> Iterator[slice]:
-    return (slice(start, start + _AT_ONCE) for start in range(0, count, _AT_ONCE))
+    return (slice(start, min(start + _AT_ONCE, count)) for start in range(0, count, _AT_ONCE))
