@@ -40,6 +40,12 @@ def write_encoder(
         )
     _draw_weights(model)
     model.eval().save_pretrained(folder)
+    _write_modules(folder, pooling)
+    return folder
+
+
+def _write_modules(folder: Path, pooling: str) -> None:
+    """The files of sentence-transformers beside the model."""
     kinds = ("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")
     modules = [
         {"idx": place, "path": path, "type": f"sentence_transformers.models.{kind}"}
@@ -50,6 +56,39 @@ def write_encoder(
     (folder / "1_Pooling" / "config.json").write_text(
         json.dumps({f"pooling_mode_{pooling}": True, "word_embedding_dimension": 32})
     )
+
+
+def write_multilingual_encoder(folder: Path, *, pooling: str = "mean") -> Path:
+    """An XLM-RoBERTa with a SentencePiece tokenizer of characters, as multilingual encoders are."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import XLMRobertaConfig, XLMRobertaModel
+
+    torch.manual_seed(0)
+    folder.mkdir(parents=True)
+    letters = dict.fromkeys("\u2581abcdefghijklmnopqrstuvwxyz数据库备份ดีกाहिन्दी")
+    pieces = [(piece, 0.0) for piece in ("<s>", "<pad>", "</s>", "<unk>")]
+    pieces += [(letter, -3.0) for letter in letters]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=3))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    model = XLMRobertaModel(
+        XLMRobertaConfig(
+            vocab_size=len(pieces),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            max_position_embeddings=66,
+            type_vocab_size=1,
+            pad_token_id=1,
+        )
+    )
+    _draw_weights(model)
+    model.eval().save_pretrained(folder)
+    _write_modules(folder, pooling)
     return folder
 
 

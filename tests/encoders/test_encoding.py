@@ -31,7 +31,7 @@ from modelyard.encoders.onnx_graphs import GraphDamaged
 from modelyard.weights import encoders
 from modelyard.weights.catalogue import WheelSource
 from modelyard.weights.encoders import PackagedEncoder
-from tiny_encoders import WORDS, reference_vectors, write_encoder
+from tiny_encoders import WORDS, reference_vectors, write_encoder, write_multilingual_encoder
 
 MAX_TOKENS = 24
 TEXTS = [
@@ -87,6 +87,21 @@ def test_other_families_run_through_torch_and_say_so(project: Project, tmp_path:
     expected = reference_vectors(folder, cleaned(TEXTS), pooling="mean", max_tokens=MAX_TOKENS)
     assert_same_vectors(found, expected)
     assert any("no plain BERT (distilbert)" in text for text in progress.warnings)
+
+
+@pytest.mark.parametrize("pooling", ["mean_tokens", "cls_token"])
+def test_a_multilingual_encoder_reads_other_scripts(
+    project: Project, tmp_path: Path, pooling: str
+) -> None:
+    folder = write_multilingual_encoder(tmp_path / "encoder", pooling=pooling)
+    encoder = open_encoder(project, settings_for(folder))
+    texts = ["数据库备份", "备份", "हिन्दी", "roll back", "数据" * 90]
+    found = encoder.encode(texts)
+    mode = pooling.split("_")[0]
+    expected = reference_vectors(folder, texts, pooling=mode, max_tokens=MAX_TOKENS)
+    assert_same_vectors(found, expected)
+    assert float((expected[0] * expected[2]).sum()) < 0.99, "the scripts are told apart"
+    assert_same_vectors(encoder.encode_query(texts[0])[None], expected[:1])
 
 
 def test_another_activation_is_not_taken_for_plain_bert(project: Project, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 from index_projects import Docs, make_docs, page
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.layout import Project
+from modelyard.retrieval.index_file import open_index
+from modelyard.retrieval.language import find_language_problem, looks_english
 from modelyard.retrieval.status import read_status
 
 
@@ -81,3 +83,37 @@ def test_a_damaged_index_is_unreadable(docs: Docs) -> None:
     docs.index.path.write_bytes(b"no database" * 1000)
     found = read_status(docs.project, docs.index)
     assert found.state == "unreadable" and found.breaches(0)
+
+
+ENGLISH = "An adapter is a change to a base model, and it is stored with the version of its base. "
+GERMAN = (
+    "Ein Adapter ist eine Änderung an einem Basismodell und liegt bei der Version des Modells. "
+)
+CHINESE = "适配器是对基础模型的修改,它与基础模型的版本一起存储。"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_prose", "expected"),
+    [
+        (ENGLISH * 40, True, True),
+        (GERMAN * 40, True, False),
+        (CHINESE * 100, True, False),
+        (CHINESE * 100, False, False),
+        ("for row in rows: total += row.value\n" * 100, False, True),
+        (GERMAN, True, None),
+    ],
+)
+def test_text_looks_english_or_not_or_is_too_short(
+    text: str, is_prose: bool, expected: bool | None
+) -> None:
+    assert looks_english([text], is_prose=is_prose) is expected
+
+
+def test_an_index_in_another_language_says_so_where_the_encoder_reads_english(docs: Docs) -> None:
+    docs.write("german.md", "# Adapter\n\n" + (GERMAN * 3 + "\n\n") * 20)
+    docs.update()
+    assert read_status(docs.project, docs.index).language is None, "what it reads is not known"
+    packaged = replace(docs.index.encoder, source="wheel", model="all-minilm-l6-v2")
+    english = replace(docs.index, encoder=packaged)
+    with open_index(docs.index.path) as reader:
+        assert "mostly not English" in str(find_language_problem(english, reader))

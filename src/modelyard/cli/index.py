@@ -39,7 +39,8 @@ def index_status(
 
     An index is stale from the first change of a file that it does not hold yet; an index whose
     files did not change is current however old it is. Each index is read whole and checked for
-    damage. Nothing is changed.
+    damage. A note names those whose text is mostly not English where the encoder reads only that.
+    Nothing is changed.
 
     With --max-age, exit code 4 says that an index has been stale for longer, is missing, cannot be
     read, or was made by another encoder or chunker than the config's; without it such an index is
@@ -81,6 +82,9 @@ def index_status(
             ),
             [_row(status) for status in found],
         )
+        for status in found:
+            if status.language is not None:
+                print_note(f"note: {status.language}")
     flush_results()
     if not found:
         raise NoData(f"no search index is declared in {asked}", hint=where_to_declare(asked))

@@ -9,7 +9,7 @@ import typer
 
 from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import DryRun, Environment, Json, chosen_environment
-from modelyard.cli.render import flush_results, print_json, print_lines
+from modelyard.cli.render import flush_results, print_json, print_lines, print_note
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Progress
@@ -93,6 +93,7 @@ def update_embeddings(
     from modelyard.answering.money.embedding_charge import embedding_charge
     from modelyard.encoders import Encoders
     from modelyard.retrieval.indexes import choose_indexes, load_indexes, where_to_declare
+    from modelyard.retrieval.language import read_language_problem
     from modelyard.retrieval.sharing import remove_unneeded
     from modelyard.retrieval.update import update_index
     from modelyard.retrieval.updating.job import list_updates
@@ -142,6 +143,9 @@ def update_embeddings(
         print_lines([_sentence(update)])
         for reason, paths in update.skipped.items():
             print_lines([f"  skipped, {reason}: {len(paths):,} ({_some(paths)})"])
+    for search_index in chosen if not dry_run else ():
+        if (problem := read_language_problem(search_index, search_index.path)) is not None:
+            print_note(f"note: {problem}")
     for path in removed:
         print_lines([f"{path}: {'would be ' if dry_run else ''}removed, no environment needs it"])
 

@@ -167,6 +167,13 @@ class IndexReader:
         """The digest of every chunk, in any order."""
         return (digest for (digest,) in self._connection.execute("SELECT digest FROM passages"))
 
+    def sample_texts(self, count: int) -> list[str]:
+        """The texts of so many chunks; which ones, their digests decide."""
+        return [
+            text
+            for (text,) in self._ask("SELECT text FROM passages ORDER BY digest LIMIT ?", [count])
+        ]
+
     def files(self) -> Iterator[IndexedFile]:
         """Every file, in the order of its path."""
         columns = [field.name for field in fields(IndexedFile)]

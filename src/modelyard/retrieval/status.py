@@ -16,6 +16,7 @@ from modelyard.results.json_form import published
 from modelyard.retrieval.damage import IndexMissing
 from modelyard.retrieval.index_file import IndexMeta, open_index
 from modelyard.retrieval.indexes import SearchIndex
+from modelyard.retrieval.language import find_language_problem
 from modelyard.retrieval.reading.sources import find_sources
 from modelyard.retrieval.updating.earlier import why_outdated
 from modelyard.retrieval.updating.files import can_be_read, has_changed
@@ -36,6 +37,8 @@ class IndexStatus:
     """The encoder that the config names."""
     reason: str | None = None
     """Why it is outdated or unreadable."""
+    language: str | None = None
+    """What is wrong where its text is mostly in another language than its encoder reads."""
     files: int = 0
     """Files in it."""
     chunks: int = field(default=0, metadata=published("passages"))
@@ -84,6 +87,7 @@ def read_status(
             reader.check()
             meta, chunks = reader.meta, reader.count_chunks()
             known = {file.path: file for file in reader.files()}
+            language = find_language_problem(index, reader)
     except ModelyardError as error:
         missing = isinstance(error, IndexMissing)
         return IndexStatus(
@@ -113,6 +117,7 @@ def read_status(
         state="outdated" if outdated else "stale" if new or gone or changed else "current",
         encoder=encoder,
         reason=outdated,
+        language=language,
         files=len(known),
         chunks=chunks,
         size_bytes=size_bytes,
