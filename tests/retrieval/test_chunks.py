@@ -41,6 +41,15 @@ NAMES = [
     "a.java",
     "a.c",
     "a.cpp",
+    "a.cs",
+    "a.kt",
+    "a.rb",
+    "a.php",
+    "a.swift",
+    "a.lua",
+    "a.scala",
+    "a.sql",
+    "a.tf",
     "a.yaml",
     "a.json",
     "a.toml",
@@ -269,13 +278,51 @@ class Two(Base):
         ("a.java", "class A {\n  int get() { return 1; }\n}\n", "A"),
         ("a.c", "static int *add(int a) {\n  return 0;\n}\n", "add"),
         ("a.cpp", "namespace n {\nclass B { int x; };\n}\n", "n"),
+        ("a.cs", "// Adds.\nclass A {\n  int Get() => 1;\n}\n", "A"),
+        ("a.kt", "/** Adds. */\nfun Buffer.add(a: Int): Int {\n  return a\n}\n", "add"),
+        ("a.rb", "# Adds.\nmodule A\n  def add\n  end\nend\n", "A"),
+        ("a.php", "<?php function add($a) {\n  return $a;\n}\n", "add"),
+        ("a.swift", "extension Box {\n  func add() -> Int { 1 }\n}\n", "Box"),
+        ("a.lua", "-- Adds.\nM.add = function(a)\n  return a\nend\n", "M.add"),
+        ("b.lua", "local add = function(a)\n  return a\nend\n", "add"),
+        ("a.scala", "trait Box {\n  def add(a: Int): Int\n}\n", "Box"),
+        ("a.sql", "-- What is sold.\nCREATE TABLE [dbo].[sale] (\n  id int\n)\n", "dbo.sale"),
+        ("a.tf", '# The net.\nresource "aws_vpc" "this" {\n  cidr = 1\n}\n', "aws_vpc.this"),
+        ("b.tf", 'variable "region" {\n  type = string\n}\n', "var.region"),
+        ("c.tf", 'data "aws_ami" "base" {\n  owner = 1\n}\n', "data.aws_ami.base"),
+        ("tool", "#!/usr/bin/env ruby\ndef go\n  1\nend\n", "go"),
         ("Makefile", "# Runs it.\nrun: build  # x\n\t./run\n", "run"),
     ],
 )
 def test_definitions_are_known_in_each_language(name: str, text: str, symbol: str) -> None:
-    (found,) = read(text, name)
+    *above, found = read(text, name)
     assert found.facts["symbol"] == symbol
-    assert (found.first_line, found.last_line) == (1, len(text.splitlines()))
+    assert found.last_line == len(text.splitlines())
+    assert [chunk.text for chunk in above] in ([], ["#!/usr/bin/env ruby"])
+    assert found.first_line == 1 + len(above)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "symbols"),
+    [
+        (
+            "a.cs",
+            "namespace N {{ class A {{ int F() {{ {0};\n}}\nint G() {{ {0};\n}} }} }}",
+            "N.A.F N.A.G",
+        ),
+        ("a.kt", "class A {{ fun f() {{ {0} }}\nfun g() {{ {0} }} }}", "A.f A.g"),
+        ("a.rb", "class A; def f; {0}; end\ndef self.g; {0}; end; end", "A.f A.g"),
+        ("a.php", "<?php class A {{ function f() {{ {0} }} function g() {{ {0} }} }}", "A.f A.g"),
+        ("a.swift", "class A {{ init() {{ {0} }}\nfunc g() {{ {0} }} }}", "A.init A.g"),
+        ("a.scala", "object A {{ def f() = {{ {0} }}\ndef g() = {{ {0} }} }}", "A.f A.g"),
+    ],
+)
+def test_the_methods_of_a_long_class_are_named_with_it(name: str, text: str, symbols: str) -> None:
+    body = text.replace("{{ ", "{{\n").replace("; ", "\n").replace(" }}", "\n}}\n")
+    statement = "0\n".join(["x = x * 2 + 1 +"] * 20) + "0"
+    found = read(body.format(statement), name, tokens=120)
+    named = {chunk.facts.get("symbol", "") for chunk in found}
+    assert set(symbols.split()) <= named, named
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.toml"])
@@ -503,6 +550,11 @@ def test_secrets_are_replaced_before_anything_else() -> None:
             assert key not in chunk.embedded + str(chunk.facts)
             assert "MIIabc" not in chunk.text
     assert redact_secrets(pem).count("\n") == pem.count("\n")
+
+
+@pytest.mark.parametrize("name", ["a.sql", "a.lua", "a.tfvars", "a.hcl"])
+def test_a_comment_that_begins_otherwise_keeps_no_secret(name: str) -> None:
+    assert "hunter2x" not in "".join(chunk.text for chunk in read("-- password: hunter2x\n", name))
 
 
 def test_an_expression_in_code_is_no_secret() -> None:

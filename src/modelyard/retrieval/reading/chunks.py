@@ -162,8 +162,9 @@ def _as_it_is(text: str, *, quoted_only: bool = False) -> str:
 
 
 def _is_code(ending: str) -> bool:
+    """Whether a value without quotes is an expression, and `#` or `//` begins a comment."""
     grammar = grammar_of(ending, "")
-    return grammar is not None and grammar.name != "shell"
+    return grammar is not None and grammar.name not in ("shell", "sql", "lua", "hcl")
 
 
 def _page_chunks(

@@ -86,7 +86,7 @@ class _CodeReader:
 
     def _definitions(self, parent: Node) -> Iterator[_Definition]:
         above: list[Node] = []
-        for child in parent.named_children:
+        for child in self._children(parent):
             if above and child.start_point.row > _last_row(above[-1]) + 1:
                 above = []
             if "comment" in child.type or child.type in self.grammar.attributes:
@@ -99,6 +99,14 @@ class _CodeReader:
                 yield _Definition(node, child, start, _last_row(child) + 1, comment)
             above = []
 
+    def _children(self, parent: Node) -> Iterator[Node]:
+        """The nodes in a scope; a file of HCL has them in a body below its first comments."""
+        for child in parent.named_children:
+            if parent.parent is None and child.type in self.grammar.bodies:
+                yield from child.named_children
+            else:
+                yield child
+
     def _unwrapped(self, node: Node) -> Node | None:
         """The definition that a node is or wraps."""
         for _ in range(4):
@@ -106,6 +114,8 @@ class _CodeReader:
                 value = node.child_by_field_name("value")
                 is_definition = value is not None and value.type in _DEFINING_VALUES
                 return node if is_definition else None
+            if node.type == "assignment_statement":  # Lua: `M.name = function() ... end`
+                return node if _is_function_value(node) else None
             if node.type in self.grammar.functions or node.type in self.grammar.classes:
                 return node
             if node.type not in self.grammar.wrappers:
@@ -124,7 +134,7 @@ class _CodeReader:
         is_class = node.type in self.grammar.classes
         symbols = (*scope.symbols, self._name(node))
         symbol = ".".join(filter(None, symbols))
-        body = node.child_by_field_name("body")
+        body = self._body(node)
         signature = self._signature(found)
         if scope.symbols:
             signature = f"{'.'.join(filter(None, scope.symbols))} > {signature}"
@@ -148,8 +158,14 @@ class _CodeReader:
             breaks=_statement_rows(body if body is not None else node) if too_long else (),
         )
 
+    def _body(self, node: Node) -> Node | None:
+        body = node.child_by_field_name("body")
+        if body is not None or not self.grammar.bodies:
+            return body
+        return next((one for one in node.named_children if one.type in self.grammar.bodies), None)
+
     def _signature(self, found: _Definition) -> str:
-        body = found.node.child_by_field_name("body")
+        body = self._body(found.node)
         if body is None:
             value = found.node.child_by_field_name("value")
             body = value.child_by_field_name("body") if value is not None else None
@@ -160,6 +176,13 @@ class _CodeReader:
         return " ".join(text.split()).rstrip(" :{=>") or self._name(found.node)
 
     def _name(self, node: Node) -> str:
+        if node.type == "block":
+            return _block_address([self._text(one) for one in node.named_children[:4]])
+        if node.type == "assignment_statement" and node.named_children:
+            node = node.named_children[0]
+        for child in node.named_children if self.grammar.names else ():
+            if child.type in self.grammar.names:
+                return re.sub(r"[\"`\[\]\s]+", "", self._text(child))[:100]
         for _ in range(_DEEPEST):
             named = node.child_by_field_name("name")
             if named is not None:
@@ -185,6 +208,25 @@ class _CodeReader:
 
     def _text(self, node: Node) -> str:
         return self.source[node.start_byte : node.end_byte].decode(errors="replace")
+
+
+def _is_function_value(assignment: Node) -> bool:
+    """Whether a name is given a function and nothing else."""
+    values = assignment.named_children[-1].named_children if assignment.named_children else []
+    return len(values) == 1 and values[0].type == "function_definition"
+
+
+_KINDS_OF_BLOCKS = {"resource": "", "variable": "var"}
+"""What Terraform calls a block in the address that expressions use."""
+
+
+def _block_address(parts: list[str]) -> str:
+    """The address of a block of HCL: `aws_vpc.this`, `data.aws_ami.base`, `var.region`."""
+    kind, *labels = [part.strip('"') for part in parts if part[:1] not in ("{", "}")][:3] or [""]
+    labels = [label for label in labels if re.fullmatch(r"[\w.*-]{1,100}", label)]
+    if not labels:
+        return kind
+    return ".".join(filter(None, [_KINDS_OF_BLOCKS.get(kind, kind), *labels]))
 
 
 def _last_row(node: Node) -> int:

@@ -30,6 +30,10 @@ class Grammar:
     """Nodes around a definition: decorators, exports."""
     attributes: frozenset[str] = frozenset()
     """Nodes that stand above a definition and belong to it."""
+    bodies: frozenset[str] = frozenset()
+    """Nodes that are the body of a definition, where the grammar has no field for it."""
+    names: frozenset[str] = frozenset()
+    """Nodes that hold a definition's name, where the grammar has no field for it."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -117,6 +121,82 @@ GRAMMARS: Mapping[str, Grammar] = {
             ),
             wrappers=_words("template_declaration"),
         ),
+        Grammar(
+            name="c#",
+            module="tree_sitter_c_sharp",
+            functions=_words(
+                "method_declaration constructor_declaration property_declaration"
+                " local_function_statement operator_declaration indexer_declaration"
+            ),
+            classes=_words(
+                "class_declaration interface_declaration struct_declaration enum_declaration"
+                " record_declaration delegate_declaration namespace_declaration"
+            ),
+            wrappers=_words("preproc_if preproc_region"),
+        ),
+        Grammar(
+            name="kotlin",
+            module="tree_sitter_kotlin",
+            functions=_words("function_declaration secondary_constructor"),
+            classes=_words("class_declaration object_declaration companion_object type_alias"),
+            bodies=_words("class_body enum_class_body function_body"),
+        ),
+        Grammar(
+            name="ruby",
+            module="tree_sitter_ruby",
+            functions=_words("method singleton_method"),
+            classes=_words("class module singleton_class"),
+        ),
+        Grammar(
+            name="php",
+            module="tree_sitter_php",
+            entry="language_php",
+            functions=_words("function_definition method_declaration"),
+            classes=_words(
+                "class_declaration interface_declaration trait_declaration enum_declaration"
+            ),
+        ),
+        Grammar(
+            name="swift",
+            module="tree_sitter_swift",
+            functions=_words(
+                "function_declaration init_declaration deinit_declaration subscript_declaration"
+                " protocol_function_declaration"
+            ),
+            classes=_words("class_declaration protocol_declaration typealias_declaration"),
+        ),
+        Grammar(
+            name="lua",
+            module="tree_sitter_lua",
+            functions=_words("function_declaration assignment_statement"),
+            wrappers=_words("variable_declaration"),
+        ),
+        Grammar(
+            name="scala",
+            module="tree_sitter_scala",
+            functions=_words("function_definition function_declaration"),
+            classes=_words(
+                "class_definition object_definition trait_definition enum_definition"
+                " type_definition package_object given_definition"
+            ),
+        ),
+        Grammar(
+            name="sql",
+            module="tree_sitter_sql",
+            functions=_words("create_function create_procedure create_trigger"),
+            classes=_words(
+                "create_table create_view create_materialized_view create_index create_type"
+                " create_schema create_database create_sequence create_policy"
+            ),
+            wrappers=_words("statement"),
+            names=_words("object_reference identifier"),
+        ),
+        Grammar(
+            name="hcl",
+            module="tree_sitter_hcl",
+            functions=_words("block"),
+            bodies=_words("body"),
+        ),
     )
 }
 
@@ -145,6 +225,22 @@ _ENDINGS = {
     ".cxx": "c++",
     ".hh": "c++",
     ".hpp": "c++",
+    ".cs": "c#",
+    ".csx": "c#",
+    ".kt": "kotlin",
+    ".kts": "kotlin",
+    ".rb": "ruby",
+    ".rake": "ruby",
+    ".gemspec": "ruby",
+    ".php": "php",
+    ".swift": "swift",
+    ".lua": "lua",
+    ".scala": "scala",
+    ".sc": "scala",
+    ".sql": "sql",
+    ".tf": "hcl",
+    ".tfvars": "hcl",
+    ".hcl": "hcl",
 }
 
 
@@ -156,6 +252,9 @@ def grammar_of(ending: str, first_line: str) -> Grammar | None:
         program = first_line[2:200]
         if "python" in program:
             return GRAMMARS["python"]
+        for language in ("ruby", "php", "lua"):
+            if language in program:
+                return GRAMMARS[language]
         if "node" in program:
             return GRAMMARS["javascript"]
         if any(shell in program for shell in ("bash", "/sh", " sh", "zsh", "ksh", "dash")):
