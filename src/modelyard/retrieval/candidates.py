@@ -25,6 +25,7 @@ from modelyard.retrieval.code_files import (
 from modelyard.retrieval.filters import filter_chunks
 from modelyard.retrieval.index_snapshot import ChunkSource, IndexSnapshot
 from modelyard.retrieval.indexes import SearchIndex
+from modelyard.retrieval.near_equal import join_near_equal
 from modelyard.retrieval.postings import merge_rows
 from modelyard.retrieval.query import Query
 from modelyard.retrieval.ranking import rank, ranking_settings, results_per_file
@@ -111,7 +112,7 @@ class Hit:
     best: Candidate
     """Its place with the best score."""
     duplicates: tuple[Candidate, ...] = ()
-    """Other places of the same text, and other pieces of the same function."""
+    """Other places of the text or of nearly the same, and other pieces of the same function."""
     more: tuple[Candidate, ...] = ()
     """Further candidates of its file that are not shown by themselves."""
 
@@ -283,7 +284,9 @@ def _recency(source: ChunkSource, now: datetime, half_life_s: float) -> float:
 
 
 def merge(candidates: Iterable[Candidate], count: int, *, per_file: int | None = None) -> list[Hit]:
-    """The candidates of all indexes, best first, at most `count`; equal texts are one hit.
+    """The candidates of all indexes, best first, at most `count`.
+
+    Equal texts and near-equal paragraphs are one hit.
 
     per_file: hits of one file, at most. Without it, further hits of a file only fill the places
     that other files leave (`results_per_file`).
@@ -300,7 +303,7 @@ def merge(candidates: Iterable[Candidate], count: int, *, per_file: int | None =
         hit.append(candidate)
         for key in keys:
             hit_of.setdefault(key, hit)
-    shown, held = _spread_over_files(hits, per_file)
+    shown, held = _spread_over_files(join_near_equal(hits, count), per_file)
     if per_file is None and len(shown) < count:
         filling, held = held[: count - len(shown)], held[count - len(shown) :]
         shown = sorted([*shown, *filling], key=lambda hit: _order(hit[0]))

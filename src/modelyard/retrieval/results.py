@@ -52,7 +52,7 @@ class Result:
     state: FileState
     """Whether its file changed since it was indexed; the lines of a changed file may have moved."""
     also: tuple[str, ...] = ()
-    """Other places of the same text, and of more of the same function, as PATH:LINE."""
+    """Other places of the text or nearly the same, and of more of the function, as PATH:LINE."""
     more: tuple[str, ...] = ()
     """Further chunks of its file that are not shown by themselves, as FIRST-LAST."""
     related: tuple[Related, ...] = ()

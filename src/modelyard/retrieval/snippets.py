@@ -1,8 +1,13 @@
-"""Snippets: the few lines of a chunk with the most terms of a query, which are marked."""
+"""Snippets: the few lines of a chunk with the most terms of a query, which are marked.
+
+In a page the terms of the headings above a line count as its own, so a command is shown rather than
+the heading that names what it does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from modelyard.retrieval.chunk import Chunk
@@ -10,6 +15,10 @@ from modelyard.retrieval.terms import find_words
 
 _LINES = 4
 _LONGEST_LINE = 300
+_HEADING = re.compile(r"#{1,6}\s+\S")
+_FENCE = re.compile(r"\s*(`{3,}|~{3,})\s*([\w-]*)")
+_PROMPT = re.compile(r"\s*\$ \S")
+_SHELLS = frozenset({"", "sh", "bash", "zsh", "shell", "console", "shell-session"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +49,8 @@ def chunk_snippet(chunk: Chunk, terms: Collection[str]) -> Snippet:
     template, a series, a page of a PDF, or a web page whose blocks are apart.
     """
     text_line = _line_of_text(chunk)
-    snippet = make_snippet(chunk.text, terms, first_line=text_line or chunk.first_line)
+    title = chunk.title if chunk.kind == "section" else None
+    snippet = make_snippet(chunk.text, terms, first_line=text_line or chunk.first_line, page=title)
     return snippet if text_line else replace(snippet, first_line=chunk.first_line)
 
 
@@ -54,16 +64,23 @@ def _line_of_text(chunk: Chunk) -> int | None:
     return text_line if not is_page or text_line == chunk.first_line else None
 
 
-def make_snippet(text: str, terms: Collection[str], *, first_line: int = 1) -> Snippet:
+def make_snippet(
+    text: str, terms: Collection[str], *, first_line: int = 1, page: str | None = None
+) -> Snippet:
     """At most a few lines, those with the most terms; the earliest of equals.
 
     first_line: where the text begins in its file.
+    page: the title of a section of a page; None where `#` begins no heading.
     """
     lines = text.split("\n")
-    wanted = frozenset(_without_parts_of_pairs(terms))
+    wanted = frozenset(terms)
     matches = [_matches(line, wanted) for line in lines]
     terms_of_lines = [frozenset[str]().union(*(has for _, _, has in line)) for line in matches]
-    best = max(range(len(lines)), key=lambda at: (_count_terms(terms_of_lines, at), -at), default=0)
+    if page is None:
+        begins = [_count_terms(terms_of_lines, at) for at in range(len(lines))]
+        best = max(range(len(lines)), key=lambda at: (begins[at], -at), default=0)
+    else:
+        best = _best_line_of_page(lines, terms_of_lines, _terms_of(page, wanted))
     last = min(best + _LINES, len(lines))
     while last > best and not lines[last - 1].strip():
         last -= 1
@@ -103,6 +120,47 @@ def _without_parts_of_pairs(terms: Collection[str]) -> Iterator[str]:
     for term in terms:
         if len(term) > 1 or not any(term in pair for pair in pairs):
             yield term
+
+
+def _terms_of(text: str, wanted: frozenset[str]) -> frozenset[str]:
+    return frozenset[str]().union(*(has for _, _, has in _matches(text, wanted)))
+
+
+def _best_line_of_page(
+    lines: Sequence[str], terms_of_lines: list[frozenset[str]], title: frozenset[str]
+) -> int:
+    """Where the snippet of a section begins: with its headings it has the most terms, and then a
+    command, and then itself the most terms."""
+    above: list[frozenset[str]] = []
+    commands: list[bool] = []
+    fence, is_shell, under = "", False, title
+    for line, has in zip(lines, terms_of_lines, strict=True):
+        marker = _FENCE.match(line)
+        is_command = False
+        if marker and (not fence or marker[1].startswith(fence)):
+            fence, is_shell = ("" if fence else marker[1]), marker[2].lower() in _SHELLS
+        elif fence:
+            is_command = is_shell and bool(line.strip()) and not line.lstrip().startswith("#")
+        elif _HEADING.match(line):
+            under = title | has
+        else:
+            is_command = bool(_PROMPT.match(line))
+        above.append(under)
+        commands.append(is_command)
+
+    def worth(at: int) -> tuple[int, bool, tuple[int, int], bool, int]:
+        shown = slice(at, at + _LINES)
+        together = frozenset[str]().union(*terms_of_lines[shown], *above[shown])
+        has_command = bool(together) and any(commands[shown])
+        return (
+            len(together),
+            has_command,
+            _count_terms(terms_of_lines, at),
+            bool(lines[at].strip()),
+            -at,
+        )
+
+    return max(range(len(lines)), key=worth)
 
 
 def _count_terms(terms_of_lines: list[frozenset[str]], at: int) -> tuple[int, int]:
