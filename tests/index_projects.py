@@ -35,7 +35,12 @@ class Docs:
         return path
 
     def update(
-        self, *, rebuild: bool = False, dry_run: bool = False, wait_s: float = 0.0
+        self,
+        *,
+        rebuild: bool = False,
+        dry_run: bool = False,
+        allow_empty: bool = False,
+        wait_s: float = 0.0,
     ) -> IndexUpdate:
         return update_index(
             self.project,
@@ -43,6 +48,7 @@ class Docs:
             self.encoders,  # type: ignore[arg-type]
             rebuild=rebuild,
             dry_run=dry_run,
+            allow_empty=allow_empty,
             wait_s=wait_s,
             progress=Silent(),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sqlite3
 import time
 from dataclasses import replace
@@ -16,6 +17,7 @@ from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.retrieval.damage import IndexDamaged, IndexMissing
 from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.reading.sources import SourceFile
+from modelyard.retrieval.update import NothingToIndex
 
 
 @pytest.fixture
@@ -52,6 +54,40 @@ def test_the_first_update_builds_the_index(docs: Docs) -> None:
         assert reader.meta.snapshot == 1
         found = reader.chunks_of_file(next(reader.files()).id)
         assert [finding.first_line for finding in found] == [1, 5, 9]
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_sources_that_match_nothing_empty_no_index(
+    docs: Docs, rebuild: bool, dry_run: bool
+) -> None:
+    docs.update()
+    before = docs.rows()
+    shutil.move(docs.project.root / "docs", docs.project.root / "pages")
+    with pytest.raises(NothingToIndex, match="has 3 files, and no file matches: nothing was"):
+        docs.update(rebuild=rebuild, dry_run=dry_run)
+    assert docs.rows() == before
+    done = docs.update(rebuild=rebuild, dry_run=dry_run, allow_empty=True)
+    assert (docs.rows() == before) == dry_run
+    assert rebuild or done.files.removed == 3
+
+
+def test_sources_of_which_all_is_left_out_empty_no_index(docs: Docs) -> None:
+    docs.update()
+    (docs.project.root / ".gitignore").write_text("*.md\n")
+    with pytest.raises(NothingToIndex, match=r"all that its sources match is left out \(ignored"):
+        docs.update()
+
+
+def test_other_sources_that_match_nothing_take_over_no_index(docs: Docs) -> None:
+    docs.update()
+    settings = replace(docs.index.settings, sources=("dox/**/*.md",))
+    docs.index = replace(
+        docs.index, settings=settings, path=docs.index.path.with_name("docs@00000000.index")
+    )
+    with pytest.raises(NothingToIndex):
+        docs.update()
+    assert not docs.index.path.exists()
 
 
 def test_an_unchanged_run_does_nothing_and_opens_no_encoder(docs: Docs) -> None:

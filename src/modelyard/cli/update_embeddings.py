@@ -45,6 +45,12 @@ def update_embeddings(
     watch: Annotated[
         bool, typer.Option("--watch", help="Keep running, and update as soon as a file is saved.")
     ] = False,
+    allow_empty: Annotated[
+        bool,
+        typer.Option(
+            "--allow-empty", help="Empty an index when nothing matches its sources any more."
+        ),
+    ] = False,
     environment: Environment = None,
     dry_run: DryRun = False,
     wait: Annotated[
@@ -76,6 +82,9 @@ def update_embeddings(
     Files that cannot be read, are binary, too large or in a broken encoding are skipped and
     reported; of a log only the broken characters are lost. Text is UTF-8, or UTF-16 with its mark.
 
+    When nothing matches the sources of an index that has files, its globs are probably wrong: the
+    index stays, the others are updated, and the exit code is 1. --allow-empty empties it.
+
     Texts for an encoder behind an API cost its `price_per_million`. What an update will cost is
     said before it begins, and counts for the budgets of the environment: where they leave no room,
     the exit code is 4, and what was embedded is kept.
@@ -95,17 +104,16 @@ def update_embeddings(
     from modelyard.retrieval.indexes import choose_indexes, load_indexes, where_to_declare
     from modelyard.retrieval.language import read_language_problem
     from modelyard.retrieval.sharing import remove_unneeded
-    from modelyard.retrieval.update import update_index
-    from modelyard.retrieval.updating.job import list_updates
+    from modelyard.retrieval.update import NothingToIndex, update_index
+    from modelyard.retrieval.updating.job import IndexUpdate, list_updates
 
     if every and index:
         raise InvalidInput("--all and --domain do not go together")
     if incremental and rebuild:
         raise InvalidInput("--incremental and --rebuild do not go together")
-    if watch and (dry_run or rebuild):
-        raise InvalidInput(
-            f"--watch and {'--dry-run' if dry_run else '--rebuild'} do not go together"
-        )
+    if watch and (dry_run or rebuild or allow_empty):
+        other = "--dry-run" if dry_run else "--rebuild" if rebuild else "--allow-empty"
+        raise InvalidInput(f"--watch and {other} do not go together")
     project = find_project()
     asked = chosen_environment(project, environment)
     chosen = choose_indexes(load_indexes(project, asked), index or [])
@@ -118,18 +126,25 @@ def update_embeddings(
         if watch:
             _watch(project, chosen, encoders, progress, wait=wait, as_json=as_json)
             return
-        updates = [
-            update_index(
-                project,
-                search_index,
-                encoders,
-                rebuild=rebuild,
-                dry_run=dry_run,
-                wait_s=wait,
-                progress=progress,
-            )
-            for search_index in chosen
-        ]
+        updates, refused = list[IndexUpdate](), list[NothingToIndex]()
+        for search_index in chosen:
+            try:
+                done = update_index(
+                    project,
+                    search_index,
+                    encoders,
+                    rebuild=rebuild,
+                    dry_run=dry_run,
+                    allow_empty=allow_empty,
+                    wait_s=wait,
+                    progress=progress,
+                )
+            except NothingToIndex as error:
+                refused.append(error)  # it costs the other indexes nothing
+            else:
+                updates.append(done)
+        if refused:
+            raise refused[0]  # before anything is removed
         removed = [
             project.show(path)
             for path in remove_unneeded(

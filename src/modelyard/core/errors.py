@@ -48,6 +48,7 @@ in the package named here:
       NotDeployed               deployments
       NotEnoughMemory           training
       NothingAllowed            inference
+      NothingToIndex            retrieval
       OutputFailed              cli
       QueueFull                 inference
       RunDamaged                performance

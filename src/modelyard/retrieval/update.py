@@ -13,16 +13,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
+from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock, make_folder
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.core.wording import counted
 from modelyard.encoders import Encoders
 from modelyard.retrieval.cache import forget_unused
 from modelyard.retrieval.damage import IndexDamaged, IndexMissing, IndexOfAnotherSchema
 from modelyard.retrieval.index_file import IndexedFile, open_index
 from modelyard.retrieval.index_writer import settle_journal, sweep_builds
 from modelyard.retrieval.indexes import SearchIndex, index_lock
-from modelyard.retrieval.reading.sources import SourceFile, find_sources
+from modelyard.retrieval.reading.sources import SourceFile, Sources, find_sources
 from modelyard.retrieval.updating.changes import (
     TooManyChanges,
     build_index,
@@ -43,6 +45,10 @@ _ASKED_FOR = "asked for"
 _DAMAGED = "it was damaged"
 
 
+class NothingToIndex(ModelyardError):
+    """No file is left that an index with files could hold; its globs may be wrong."""
+
+
 def update_index(
     project: Project,
     index: SearchIndex,
@@ -51,6 +57,7 @@ def update_index(
     rebuild: bool = False,
     dry_run: bool = False,
     check: bool = True,
+    allow_empty: bool = False,
     wait_s: float = 0.0,
     progress: Progress,
 ) -> IndexUpdate:
@@ -58,8 +65,9 @@ def update_index(
 
     check: look first whether the pages of the index fit together, and rebuild it where they do
     not; 0.08 s for 20,000 chunks. A single changed letter is found by `read_status` alone.
+    allow_empty: remove all files of an index, when nothing matches its sources any more.
     A dry run writes nothing and fetches nothing. Raises LockHeld when another update of the index
-    runs for longer than `wait_s`.
+    runs for longer than `wait_s`, and NothingToIndex.
     """
     began = time.monotonic()
     update = IndexUpdate(index=index.label, dry_run=dry_run)
@@ -67,7 +75,7 @@ def update_index(
         project=project, index=index, encoders=encoders, progress=progress, update=update
     )
     with nullcontext() if dry_run else _exclusive(job, wait_s):
-        _update(job, rebuild=rebuild, check=check)
+        _update(job, rebuild=rebuild, check=check, allow_empty=allow_empty)
     if update.embedded and not dry_run:
         forget_unused(project, progress)
     update.took_s = round(time.monotonic() - began, 3)
@@ -86,7 +94,7 @@ def _exclusive(job: UpdateJob, wait_s: float) -> Iterator[None]:
         yield
 
 
-def _update(job: UpdateJob, *, rebuild: bool, check: bool) -> None:
+def _update(job: UpdateJob, *, rebuild: bool, check: bool, allow_empty: bool) -> None:
     update = job.update
     known, update.built = _read_known(job, check=check and not rebuild)
     origin = Origin(path=job.index.path, known=known)
@@ -104,6 +112,8 @@ def _update(job: UpdateJob, *, rebuild: bool, check: bool) -> None:
     sources = find_sources(job.project, job.index, known=sizes)
     for reason, paths in sources.skipped.items():
         update.skipped.setdefault(reason, []).extend(paths)
+    if known and not sources.files and not allow_empty:
+        raise _nothing_to_index(job, known, sources)
     if update.dry_run and not job.encoders.is_local(job.index.encoder):
         _count_files(job, sources.files, known)
         return
@@ -119,6 +129,20 @@ def _update(job: UpdateJob, *, rebuild: bool, check: bool) -> None:
     # Who asks for it does not trust what is there, and damage to a vector is not found by a check.
     reuse = update.built not in (_ASKED_FOR, _DAMAGED)
     (count_build if update.dry_run else build_index)(job, sources.files, reuse=reuse)
+
+
+def _nothing_to_index(
+    job: UpdateJob, known: Mapping[str, IndexedFile], sources: Sources
+) -> NothingToIndex:
+    globs = ", ".join(job.index.settings.sources)
+    left_out = sum(map(len, sources.skipped.values()))
+    reasons = "; ".join(f"{reason}: {len(paths)}" for reason, paths in sources.skipped.items())
+    found = f"all that its sources match is left out ({reasons})" if left_out else "no file matches"
+    return NothingToIndex(
+        f"{job.index.label} has {counted(len(known), 'file')}, and {found}: nothing was changed",
+        where=f"sources: {globs}",
+        hint="correct the globs; --allow-empty removes all files from the index",
+    )
 
 
 def _read_known(job: UpdateJob, *, check: bool) -> tuple[Mapping[str, IndexedFile], str | None]:
