@@ -51,7 +51,7 @@ class VectorTable:
         self._queries += 1
         found = np.empty(len(self), np.float32)
         for some, cosines in self.cosines(query[None]):
-            found[some] = cosines[:, 0]
+            found[some] = cosines[0]
         return found
 
     def nearest(self, vectors: Floats, *, least: float) -> tuple[Rows, Floats]:
@@ -62,13 +62,14 @@ class VectorTable:
         rows = np.full(len(vectors), -1)
         best = np.full(len(vectors), -np.inf, np.float32)
         for some, cosines in self.cosines(vectors):
-            likely = np.maximum(np.maximum(cosines.max(axis=0) - _ERROR, best), least) - _ERROR
-            for column in np.flatnonzero((cosines >= likely).any(axis=0)).tolist():
-                found = some.start + np.flatnonzero(cosines[:, column] >= likely[column])
-                exact = self.exact(found, vectors[column]).round(6)  # equal rows stay equal
-                place = int(exact.argmax())
-                if exact[place] >= max(least, np.nextafter(best[column], np.float32(2))):
-                    rows[column], best[column] = found[place], exact[place]
+            highest = cosines.max(axis=1)
+            for place in np.flatnonzero(highest >= np.maximum(best, least) - _ERROR).tolist():
+                likely = max(highest[place] - _ERROR, best[place], least) - _ERROR
+                found = some.start + np.flatnonzero(cosines[place] >= likely)
+                exact = self.exact(found, vectors[place]).round(6)  # equal rows stay equal
+                top = int(exact.argmax())
+                if exact[top] >= least and exact[top] > best[place]:
+                    rows[place], best[place] = found[top], exact[top]
         return rows, best
 
     def exact(self, rows: Rows, query: Floats) -> Floats:
@@ -81,7 +82,7 @@ class VectorTable:
         return self._halves[rows].astype(np.float32)
 
     def cosines(self, vectors: Floats) -> Iterator[tuple[slice, Floats]]:
-        """The cosines with unit vectors [q, d], part by part: float32 [rows of the part, q].
+        """The cosines with unit vectors [q, d], part by part: float32 [q, rows of the part].
 
         They are rough in a large table.
         """
@@ -89,7 +90,7 @@ class VectorTable:
             yield from self._bytes.cosines(vectors)
             return
         for some in _parts(len(self)):
-            yield some, self._halves[some].astype(np.float32) @ vectors.T
+            yield some, vectors @ self._halves[some].astype(np.float32).T
 
     @property
     def in_bytes(self) -> bool:
@@ -145,7 +146,7 @@ class _Neighbourhood:
         vectors = self._table.rows(rows)
         if self._table.in_bytes:
             parts = [found for _, found in self._bytes.cosines(vectors)]
-            cosines = np.ascontiguousarray(np.concatenate(parts).T)
+            cosines = np.concatenate(parts, axis=1)
         else:
             cosines = vectors @ self._sample.T
         at = np.minimum(np.searchsorted(self._sampled, rows), len(self._sampled) - 1)
@@ -179,15 +180,16 @@ class _ByteTable:
         self._session = _product_session()
 
     def cosines(self, vectors: Floats) -> Iterator[tuple[slice, Floats]]:
-        """The cosines with unit vectors [q, d], part by part: float32 [rows of the part, q]."""
+        """The cosines with unit vectors [q, d], part by part: float32 [q, rows of the part]."""
         steps = np.maximum(np.abs(vectors).max(axis=1), 1e-9) / _STEPS
         columns = np.ascontiguousarray(np.rint(vectors / steps[:, None]).astype(np.int8).T)
         middle = np.array(_MIDDLE, np.uint8)
         for some in _parts(len(self._scales)):
             values = {"vectors": self._bytes[some], "queries": columns, "middle": middle}
-            found: Floats = self._session.run(None, values)[0]
-            found *= self._scales[some, None]
-            found *= steps
+            products: Floats = self._session.run(None, values)[0]
+            found = np.empty(products.shape[::-1], np.float32)
+            for place, step in enumerate(steps):  # ten times as fast as numpy over short rows
+                np.multiply(products[:, place], self._scales[some] * step, out=found[place])
             yield some, found
 
 
