@@ -191,6 +191,29 @@ def test_a_program_reads_the_parts_of_each_score(
     assert found["query"]["terms"] == ["roll", "back"]
 
 
+def test_no_answer_is_an_answer(
+    searchable: Project,
+    models: Models,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strange = "the weather on the island of Madeira"
+    assert models("search", strange, "--strict") == 0  # to the toy encoder all texts are equal
+    capsys.readouterr()
+    monkeypatch.setattr("modelyard.retrieval.answerable.ANSWERS_FROM", 0.8)
+    assert models("search", strange) == 0
+    said = capsys.readouterr()
+    assert said.out and "nothing here answers this" in said.err
+    assert models("search", strange, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["answered"] is False
+    assert models("search", strange, "--strict") == 5
+    assert models("search", "roll back an adapter", "--strict") == 0
+    assert models("search", "roll back an adapter", "--min-score", "0.1") == 0
+    capsys.readouterr()
+    assert models("search", "roll back an adapter", "--min-score", "9") == 5
+    assert "nothing found" in capsys.readouterr().err
+
+
 def test_a_filter_that_nothing_fits_finds_nothing(
     searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ import pytest
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
 from modelyard.retrieval import vectors
+from modelyard.retrieval.answerable import match
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
 from modelyard.retrieval.index_writer import build_beside
@@ -438,6 +439,21 @@ def test_old_log_lines_count_less(project: Project, index: Index) -> None:
     assert result.scores.final == pytest.approx(result.scores.fused * 0.85, rel=0.02)
 
 
+def test_it_is_said_when_nothing_answers(searcher: Searcher) -> None:
+    answered = searcher.search("how do I roll back an adapter")
+    assert answered.answered is True and "nothing here answers" not in str(answered.notes)
+    nothing = searcher.search("the weather on the island of Madeira")
+    assert nothing.answered is False and nothing.results
+    assert nothing.notes[-1].startswith("nothing here answers this: the best match is 0.")
+    named = searcher.search("the weather of runbook.md")  # a file that is there is an answer
+    assert named.answered is True
+
+
+def test_of_cosines_that_nobody_calibrated_nothing_is_said() -> None:
+    assert match("intfloat/multilingual-e5-small", 0.9, 5.0, 10.0) is None
+    assert match("sentence-transformers/all-MiniLM-L6-v2", 0.5, 2.5, 10.0) == pytest.approx(0.5)
+
+
 def test_a_missing_index_is_noted_and_none_at_all_is_no_data(
     project: Project, index: Index
 ) -> None:
@@ -445,7 +461,7 @@ def test_a_missing_index_is_noted_and_none_at_all_is_no_data(
         with pytest.raises(NoData, match="no index yet"):
             searcher.search("anything")
         index("documentation", DOCS)
-        found = searcher.search("anything")
+        found = searcher.search("roll back an adapter")
     (note,) = found.notes
     assert note == (
         "not searched, no index yet: tests/source_code, tests/logs "

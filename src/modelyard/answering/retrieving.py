@@ -93,6 +93,8 @@ def retrieve(
     except ModelyardError as error:
         hint = f" ({error.hint})" if error.hint else ""
         chunks, notes, failed = (), (f"nothing was retrieved: {error}{hint}",), True
+    if wanted.required and not failed and found.answered is False:
+        chunks = ()
     if wanted.required and not chunks:
         raise NothingFound(
             f"nothing was found for this in {', '.join(wanted.domains)}, and the domain answers "

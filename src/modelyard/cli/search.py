@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,7 +20,7 @@ from modelyard.cli.render import (
     print_table,
     print_title,
 )
-from modelyard.core.errors import InvalidInput
+from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted, visible_line, visible_text
 
@@ -76,6 +78,18 @@ def search(
             help="Only indexes that are for it, as the `modalities` of their group say.",
         ),
     ] = None,
+    least_score: Annotated[
+        float | None,
+        typer.Option(
+            "--min-score",
+            metavar="SCORE",
+            help="Only results with this score or a better one; exit code 5 when there is none.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit code 5 when nothing answers the query."),
+    ] = False,
     explain: Annotated[
         bool,
         typer.Option(
@@ -126,8 +140,9 @@ def search(
     """
 
     if evaluate is not None:
-        given = (query, top, per_file, modality)
-        if any(each is not None for each in given) or filters or explain or no_rerank:
+        given = (query, top, per_file, modality, least_score)
+        flags = (filters, explain, no_rerank, strict)
+        if any(each is not None for each in given) or any(flags):
             raise InvalidInput(
                 "--eval takes its queries from files", hint="leave QUERY and its options out"
             )
@@ -153,10 +168,15 @@ def search(
         per_file=per_file,
         progress=LogProgress(),
     )
+    if least_score is not None:
+        kept = tuple(each for each in found.results if each.scores.final >= least_score)
+        found = replace(found, results=kept)
     if as_json:
         print_json(found)
     else:
         _print_results(found, explain)
+    if (strict and found.answered is False) or (least_score is not None and not found.results):
+        sys.exit(NoData.exit_code)
 
 
 def _read_filters(words: list[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ import numpy as np
 from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.core.globs import glob_pattern
 from modelyard.results.json_form import published
+from modelyard.retrieval.answerable import match
 from modelyard.retrieval.code_files import (
     asks_for_asides,
     code_boosts,
@@ -87,6 +88,10 @@ class SearchedIndex:
     """Why the share is that."""
     allowed: int
     """Chunks that filters and quoted phrases let through."""
+    match: float | None
+    """How well its best answers the query, 0 to 1; null where that is not known."""
+    certain: bool
+    """Whether it has what the query quotes, or a file or definition that it names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,10 +151,11 @@ def find_candidates(
     if settings.by_file and query.symbols:
         defining = rows_of_definitions(query, snapshot)
         certain = defining if certain is None else merge_rows(certain, defining)
+    bm25 = snapshot.postings.bm25(query.counts, settings.title_weight)
     ranked = rank(
         vector if vector is not None else np.zeros(snapshot.meta.dimensions, np.float32),
         snapshot.vectors,
-        snapshot.postings.bm25(query.counts, settings.title_weight),
+        bm25,
         ideal,
         dense_weight=weight,
         settings=settings,
@@ -172,6 +178,12 @@ def find_candidates(
         dense_weight=weight,
         because=because,
         allowed=len(snapshot) if allowed is None else int(allowed.sum()),
+        match=None
+        if vector is None
+        else match(
+            index.encoder.model, ranked.closest, float(ranked.lexical.max(initial=0)), ideal
+        ),
+        certain=bool(len(ranked.rows) and (query.phrases or known_names)),
     )
     sources = snapshot.sources(ranked.rows)
     in_code = [dict[str, float]()] * len(ranked.rows)

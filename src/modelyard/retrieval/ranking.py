@@ -23,7 +23,7 @@ Word Translation Without Parallel Data, 2018 (CSLS, the correction for crowding)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -94,6 +94,8 @@ class Ranked:
     """The weighted mean of both."""
     lexical_scale: float
     """What BM25 is divided by."""
+    closest: float = 0.0
+    """The best cosine with the query as it was asked, before feedback; 0 without candidates."""
 
     def best(self, count: int) -> Ranked:
         """The first `count` of them."""
@@ -104,6 +106,7 @@ class Ranked:
             lexical=self.lexical[:count],
             fused=self.fused[:count],
             lexical_scale=self.lexical_scale,
+            closest=self.closest,
         )
 
 
@@ -139,6 +142,7 @@ def rank(
     compared = merge_rows(_best_of(near, max(depth, _COMPARED_CHUNKS), among), fixed)
     singles = vectors.rows(compared)
     cosine = singles @ query
+    closest = float(cosine.max(initial=0.0))
     chosen = _chosen(compared, cosine, depth, fixed)
     ranked = _mix(compared[chosen], cosine[chosen], bm25, scale, dense_weight)
     if settings.feedback_chunks and dense_weight > 0 and len(compared):
@@ -146,7 +150,7 @@ def rank(
         cosine = singles @ _move(query, best, settings.feedback_strength)
         chosen = _chosen(compared, cosine, depth, fixed)
         ranked = _mix(compared[chosen], cosine[chosen], bm25, scale, dense_weight)
-    return _correct(ranked, vectors, dense_weight)
+    return replace(_correct(ranked, vectors, dense_weight), closest=closest)
 
 
 def _chosen(compared: Rows, cosine: Floats, depth: int, fixed: Rows) -> Rows:

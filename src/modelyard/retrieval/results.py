@@ -69,6 +69,8 @@ class SearchResults:
     """The best first."""
     asked: tuple[SearchedIndex, ...]
     """The indexes that were searched."""
+    answered: bool | None = None
+    """Whether one of them answers the query; null where that is not known (`answerable.py`)."""
     reranker: str | None = None
     """The cross-encoder that reranked the best, as the config names it."""
     notes: tuple[str, ...] = ()

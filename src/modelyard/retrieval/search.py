@@ -14,6 +14,7 @@ from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
 from modelyard.encoders import Encoders, EncoderUnavailable
+from modelyard.retrieval.answerable import is_answered, nothing_answers
 from modelyard.retrieval.candidates import Candidate, SearchedIndex, find_candidates, merge
 from modelyard.retrieval.damage import IndexDamaged, IndexMissing
 from modelyard.retrieval.filters import explain_no_match
@@ -174,10 +175,14 @@ class Searcher:
                 hits = reranker.order(query, hits)
             others = [(index.label, snapshot) for index, snapshot, _ in opened] if related else []
             results = build_results(self._project, query, hits[:top], others)
+        answered = is_answered(asked)
+        if answered is False and results and query.terms:
+            notes.append(nothing_answers(asked))
         return SearchResults(
             query=query,
             results=tuple(results),
             asked=tuple(asked),
+            answered=answered,
             reranker=reranker.name if reranker else None,
             notes=(*notes, *note_stale(results, self._environment)),
         )
