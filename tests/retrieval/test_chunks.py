@@ -654,6 +654,79 @@ def test_encodings_are_known_and_broken_characters_counted() -> None:
     assert read(b"abc\0def", "a.txt") == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# -*- coding: latin-1 -*-",
+        "#!/usr/bin/python\n# coding=latin-1",
+        "# vim: set fileencoding=iso-8859-1 :",
+        "\n# coding: latin-1",
+        "// -*- mode: c; coding: latin-1 -*-",
+    ],
+)
+def test_a_declared_encoding_is_honoured(line: str) -> None:
+    content = f'{line}\n\ndef café():\n    return "Grüße"\n'.encode("latin-1")
+    assert not has_broken_characters(content)
+    (*_, found) = read(content, "a.py")
+    assert found.facts["symbol"] == "café" and "Grüße" in found.text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import x\n# coding: latin-1",
+        "\n\n# coding: latin-1",
+        "# coding: ascii-art",
+        "# coding: utf-16",
+        "# coding: rot13",
+        "# coding: zlib",
+    ],
+)
+def test_what_declares_no_encoding_of_texts_changes_none(line: str) -> None:
+    assert has_broken_characters(f"{line}\n# Grüße\n".encode("latin-1"))
+    assert decode(f"{line}\n# Grüße\n".encode()).endswith("Grüße\n")
+
+
+def test_an_encoding_of_seven_bits_is_honoured_and_utf_8_is_never_misread() -> None:
+    japanese = "# coding: iso-2022-jp\n# データ\n"
+    assert decode(japanese.encode("iso-2022-jp")) == japanese
+    assert decode("# coding: latin-1\n# Grüße\n".encode()).endswith("Grüße\n")
+
+
+IDENTIFIER, LONGER = "4bf92f3577b34da6a3ce929d0e0e4736", "9f86d081884c7d659a2feaa0c55ad015" * 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"trace_id={IDENTIFIER} began",
+        f'{{"traceId": "{IDENTIFIER}"}}',
+        f"X-Request-ID: {IDENTIFIER}",
+        f"container {LONGER} exited",
+        f"image_id = '{LONGER}'",
+        f"trace.id {IDENTIFIER}",
+    ],
+)
+def test_identifiers_that_are_named_so_are_found(text: str) -> None:
+    for name in ("a.md", "a.log", "a.py"):
+        assert any(text.strip("{}") in chunk.text for chunk in read(f"{text}\n", name)), name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"session_id={IDENTIFIER}",
+        f"token_id={IDENTIFIER}",
+        f"{IDENTIFIER} began",
+        f"api_key={IDENTIFIER}",
+        f"trace_id=x {IDENTIFIER}",
+        f"the containers {IDENTIFIER}",
+    ],
+)
+def test_other_random_digits_are_still_masked(text: str) -> None:
+    assert IDENTIFIER not in "".join(chunk.text for chunk in read(f"words\n{text}\n", "a.md"))
+
+
 PIECES = st.sampled_from(
     [
         "#",

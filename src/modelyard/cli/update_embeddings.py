@@ -80,7 +80,8 @@ def update_embeddings(
     is checked for first. Index files that no environment needs any more are removed at the end.
 
     Files that cannot be read, are binary, too large or in a broken encoding are skipped and
-    reported; of a log only the broken characters are lost. Text is UTF-8, or UTF-16 with its mark.
+    reported; of a log only the broken characters are lost. Text is UTF-8, UTF-16 with
+    its mark, or in the encoding that a `coding:` comment declares.
 
     When nothing matches the sources of an index that has files, its globs are probably wrong: the
     index stays, the others are updated, and the exit code is 1. --allow-empty empties it.

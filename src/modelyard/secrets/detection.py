@@ -29,9 +29,9 @@ from modelyard.secrets.forms import (
 from modelyard.secrets.named import Span, find_given_secrets, is_named_secret, is_no_value
 
 MASK = "****"
-RULES_VERSION = 3
+RULES_VERSION = 4
 """Increased when other text is masked: search indexes, which store it masked, are then rebuilt.
-2: Kingfisher's rules. 3: prefixes of providers."""
+2: Kingfisher's rules. 3: prefixes of providers. 4: no identifiers that are named so."""
 
 _VALUE_OF = "the value of "
 _KEY_STEMS = ("passw", "passp", "secret", "token", "api", "access", "private", "credential")
@@ -57,6 +57,14 @@ _RUN = rf"(?<![0-9A-Za-z])[0-9A-Za-z]{{{_SHORTEST_RUN},{_LONGEST_RUN}}}(?![0-9A-
 _HEX_RUN = r"[0-9a-f]{32,}|[0-9A-F]{32,}"
 _DIGEST_BEFORE = r"(?i)(?:[@:/-]|(?:model|revision|commit|sha[0-9]*|digest|fingerprint|hash)\b.*)$"
 """What precedes a hash that is not a secret: `sha256:...`, `model: name@...`."""
+_IDENTIFIED = (
+    r"(?i)(?:(?<![a-z])(?:trace|span|"
+    r"parent|request|req|correlation|transaction|container|sandbox"
+    r"|pod|image|layer|volume|network|task|job|run|build|event|message|object|node|instance|machine|boot"
+    r"|invocation)[_. -]?(?:id|uuid)|(?<![\w.-])(?:container|image|layer|sandbox|volume|etag|md5))"
+    r"[\"']?[ \t]*[:= ][ \t]*[\"']?$"
+)
+"""A name right before hexadecimal digits that says what they identify: `trace_id=`, `image `."""
 
 _TO_RUN = bytes(
     ord("a") if chr(code).isascii() and chr(code).isalnum() else 32 for code in range(256)
@@ -210,7 +218,8 @@ def _random_runs(text: str) -> Iterator[Found]:
         kind = ""
         if re.fullmatch(_HEX_RUN, run[0]):
             before = before_in_line(text, run.start(), _LONGEST_LOOK_BACK)
-            if is_varied_hex(run[0]) and not re.search(_DIGEST_BEFORE, before):
+            named = re.search(_DIGEST_BEFORE, before) or re.search(_IDENTIFIED, before[-60:])
+            if is_varied_hex(run[0]) and not named:
                 kind = "random hexadecimal digits"
         elif is_random_run(run[0]):
             kind = "random letters and digits"
