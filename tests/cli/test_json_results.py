@@ -126,6 +126,7 @@ update-embeddings
 index status
 providers check
 search "roll back"
+search --related docs/one.md:1
 search --eval questions.jsonl --qrels answers.tsv
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -212,6 +213,86 @@ def test_no_answer_is_an_answer(
     capsys.readouterr()
     assert models("search", "roll back an adapter", "--min-score", "9") == 5
     assert "nothing found" in capsys.readouterr().err
+
+
+def pipe(monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+
+
+def test_a_query_can_come_from_stdin_and_of_a_long_one_both_ends_are_used(
+    searchable: Project,
+    models: Models,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pipe(monkeypatch, b"Traceback:\n  roll back an adapter\n")
+    assert models("search", "-", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["query"]["terms"] == ["traceback", "roll", "back", "adapt"]
+    assert found["results"][0]["path"] == "docs/adapters.md"
+
+    pipe(monkeypatch, b"first " + b"middle " * 10_000 + b"of registry")
+    assert models("search", "-", "--json") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["query"]["terms"] == ["first", "middl", "registri"]
+    assert "of the 70,017 characters on stdin" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [(b"\xff\xfe\x00", "not UTF-8"), (b"", "query is empty"), (b"a" * 10_000_001, "longer than")],
+)
+def test_what_is_no_query_on_stdin_is_refused(
+    searchable: Project,
+    models: Models,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text: bytes,
+    problem: str,
+) -> None:
+    pipe(monkeypatch, text)
+    assert models("search", "-") == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_chunks_near_a_place_are_shown_without_itself(
+    searchable: Project,
+    models: Models,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert models("search", "--related", "docs/adapters.md:4", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["path"], found["domain"]) == ("docs/adapters.md", "tests/documentation")
+    (near,) = found["results"]
+    assert (near["path"], near["state"]) == ("docs/registry.md", "same")
+    assert near["cosine"] == pytest.approx(1, abs=1e-3)
+
+    monkeypatch.chdir(searchable.root / "docs")
+    assert models("search", "--related", "registry.md:1", "--top", "1") == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("1. docs/adapters.md:3-4  Adapters > Roll back")
+    assert "near docs/registry.md:3-3" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        (("docs/adapters.md",), "is not FILE:LINE"),
+        (("docs/adapters.md:0",), "is not FILE:LINE"),
+        (("docs/adaptors.md:3",), "did you mean 'docs/adapters.md'"),
+        (("docs/adapters.md:3", "roll back"), "takes no QUERY"),
+    ],
+)
+def test_a_place_that_no_index_has_is_wrong_usage(
+    searchable: Project,
+    models: Models,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    problem: str,
+) -> None:
+    assert models("search", "--related", *more) == 2
+    assert problem in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_filter_that_nothing_fits_finds_nothing(

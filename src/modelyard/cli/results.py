@@ -118,6 +118,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     ),
     "search:search": (
         _one("retrieval.results:SearchResults"),
+        _one("retrieval.nearby:NearChunks", "with --related"),
         _one("retrieval.evaluate:SearchEvaluations", "with --eval"),
     ),
     "providers_compare:compare": (_one("cli.providers_compare:ProvidersCompared"),),

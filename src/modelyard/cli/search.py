@@ -20,6 +20,7 @@ from modelyard.cli.render import (
     print_table,
     print_title,
 )
+from modelyard.cli.stdin import read_piped
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted, visible_line, visible_text
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from modelyard.retrieval.evaluate import SearchEvaluation
     from modelyard.retrieval.results import Result, SearchResults
 
+_READ_BYTES = 10_000_000
+_LONGEST_QUERY = 20_000
+"""Characters of a query that is read from stdin."""
+_SHOWN_LINES = 3
 _STATES = {"same": "", "changed": "  (changed since)", "gone": "  (gone since)"}
 
 
@@ -36,7 +41,8 @@ def search(
         str | None,
         typer.Argument(
             metavar="QUERY",
-            help="A question or names. Quoted text must be in each result.",
+            help="A question or names, or - for a text on stdin, such as a log. Quoted text must "
+            "be in each result.",
         ),
     ] = None,
     indexes: Annotated[
@@ -103,6 +109,14 @@ def search(
             help="Leave the order as it is, where `search.reranker` names a cross-encoder.",
         ),
     ] = False,
+    related: Annotated[
+        str | None,
+        typer.Option(
+            "--related",
+            metavar="FILE:LINE",
+            help="Find what means nearly the same as the chunk at this place instead.",
+        ),
+    ] = None,
     evaluate: Annotated[
         Path | None,
         typer.Option(
@@ -140,13 +154,22 @@ def search(
     """
 
     if evaluate is not None:
-        given = (query, top, per_file, modality, least_score)
+        given = (query, top, per_file, modality, least_score, related)
         flags = (filters, explain, no_rerank, strict)
         if any(each is not None for each in given) or any(flags):
             raise InvalidInput(
                 "--eval takes its queries from files", hint="leave QUERY and its options out"
             )
         _evaluate(evaluate, qrels, indexes or [], kind, as_json, environment)
+        return
+    if related is not None:
+        others = (query, per_file, modality, least_score, qrels, kind)
+        flags = (filters, explain, no_rerank, strict)
+        if any(each is not None for each in others) or any(flags):
+            raise InvalidInput(
+                "--related takes no QUERY", hint="only --domain, --top, --env and --json go with it"
+            )
+        _show_related(related, indexes or [], top, as_json, environment)
         return
     if query is None:
         raise InvalidInput("say what to look for", hint='models search "how do I roll back"')
@@ -158,7 +181,7 @@ def search(
     project = find_project()
     found = find(
         project,
-        query,
+        _read_query() if query == "-" else query,
         indexes=indexes or [],
         top=top,
         filters=_read_filters(filters or []),
@@ -177,6 +200,61 @@ def search(
         _print_results(found, explain)
     if (strict and found.answered is False) or (least_score is not None and not found.results):
         sys.exit(NoData.exit_code)
+
+
+def _read_query() -> str:
+    """The text on stdin as a query; of a longer one, its beginning and its end."""
+    text = read_piped("a text", _READ_BYTES + 1)
+    if len(text) > _READ_BYTES:
+        raise InvalidInput(
+            f"is longer than {_READ_BYTES:,} bytes",
+            where="stdin",
+            hint="give the part that matters",
+        )
+    try:
+        query = text.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput("is not UTF-8 text", where="stdin") from error
+    if len(query) <= _LONGEST_QUERY:
+        return query
+    print_note(
+        f"note: of the {len(query):,} characters on stdin the first and the last "
+        f"{_LONGEST_QUERY // 2:,} are searched for"
+    )
+    return f"{query[: _LONGEST_QUERY // 2]}\n{query[-_LONGEST_QUERY // 2 :]}"
+
+
+def _show_related(
+    place: str, indexes: list[str], top: int | None, as_json: bool, environment: str | None
+) -> None:
+    from modelyard.retrieval.nearby import find_nearby
+
+    project = find_project()
+    found = find_nearby(
+        project,
+        place,
+        indexes=indexes,
+        top=top,
+        environment=chosen_environment(project, environment),
+    )
+    if as_json:
+        print_json(found)
+        return
+    for note in found.notes:
+        print_note(f"note: {note}")
+    chunk = found.chunk
+    print_note(
+        visible_line(
+            f"near {chunk.path}:{chunk.first_line}-{chunk.last_line}  {_first_line(chunk.title)}"
+        )
+    )
+    for number, near in enumerate(found.results, 1):
+        chunk = near.chunk
+        where = f"{chunk.path}:{chunk.first_line}-{chunk.last_line}"
+        head = "  ".join(part for part in (where, _first_line(chunk.title)) if part)
+        state = _STATES[near.state]
+        print_lines([f"{number}. {visible_line(head)}  [{near.index}]  {near.cosine:.3f}{state}"])
+        print_lines(f"     {visible_line(line)}" for line in chunk.text.split("\n")[:_SHOWN_LINES])
 
 
 def _read_filters(words: list[str]) -> dict[str, str]:
