@@ -171,6 +171,10 @@ bench-retrieval: $(ready)  ## Search against its bars: data="BEIR-DIR ..." peer=
 		$(if $(findstring command,$(origin data)),$(addprefix --data ,$(data))) \
 		$(if $(peer),--peer $(peer))
 
+.PHONY: bench-code-search
+bench-code-search: $(ready)  ## Code found by file: questions=FILE sources=DIR with a folder for each repository
+	python -m benchmarks.retrieval.repositories --questions $(questions) --sources $(sources)
+
 .PHONY: bench-backup
 bench-backup: $(ready)  ## Backups against their bars, beside restic and tar
 	python -m benchmarks.backup
