@@ -31,6 +31,7 @@ REPOSITORY = Project(Path(__file__).parents[2])
 INDEXES = load_indexes(REPOSITORY)
 NAMES = [
     "a.md",
+    "a.rst",
     "a.py",
     "a.sh",
     "a.js",

@@ -8,6 +8,7 @@ import pytest
 
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.reading.markdown import markdown_pieces
+from modelyard.retrieval.reading.restructured_text import rst_pieces
 from modelyard.retrieval.reading.splitting import make_document, split_into_chunks
 
 TEXT = "\n# Setup\n\n" + "how to set it up " * 9 + "\n\n# Use\n\n" + "how to use it " * 9 + "\n"
@@ -79,6 +80,50 @@ def test_a_page_of_front_matter_alone_is_still_found() -> None:
 def test_comments_and_code_hold_no_headings_and_hide_none(block: str) -> None:
     titles = [chunk.title for chunk in read(f"# One\n\n{block}\n\n# Two\n\n{'x ' * 40}\n")]
     assert set(titles) == {"One", "Two"}
+
+
+RST = """\
+=====
+Guide
+=====
+
+Some words at first, which are enough to stand alone as one section of this page here.
+
+Setup of :mod:`x`
+-----------------
+
+Another text that is long enough to stand alone, so that it is not joined with the next.
+
+.. code-block:: sh
+
+   hidden
+   ======
+
++---+
+| a |
++---+
+
+=====  =====
+a      b
+=====  =====
+
+-----
+
+Use
+---
+
+The last line of a paragraph
+is not a title
+--------------
+"""
+
+
+def test_restructured_text_goes_by_title() -> None:
+    document = make_document(RST, 60, count_words)
+    found = split_into_chunks(document, rst_pieces(document))
+    titles = [chunk.title for chunk in found]
+    assert titles == ["Guide", "Guide > Setup of x", "Guide > Use"]
+    assert [chunk.first_line for chunk in found] == [1, 7, 27]
 
 
 def test_a_comment_that_never_ends_hides_no_heading() -> None:

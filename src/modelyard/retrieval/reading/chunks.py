@@ -21,6 +21,7 @@ from modelyard.retrieval.reading.markdown import markdown_pieces
 from modelyard.retrieval.reading.metrics import read_json_lines, read_prometheus, read_table
 from modelyard.retrieval.reading.notebooks import BrokenNotebook, Redact, read_notebook
 from modelyard.retrieval.reading.pages import read_page, read_pages
+from modelyard.retrieval.reading.restructured_text import rst_pieces
 from modelyard.retrieval.reading.splitting import (
     CountTokens,
     Piece,
@@ -40,6 +41,7 @@ _KEY_LANGUAGES = {
     ".cfg": "toml",
 }
 _MARKDOWN = (".md", ".markdown", ".mdx")
+_RST = (".rst", ".rest")
 _PAGES = (".html", ".htm", ".xhtml")
 _TABLES = {".csv": ",", ".tsv": "\t"}
 
@@ -121,6 +123,8 @@ def _pieces(
     grammar = grammar_of(ending, document.lines[0])
     if chunker == "paragraphs":
         return paragraph_pieces(document)
+    if ending in _RST:
+        return rst_pieces(document)
     if chunker == "markdown" or ending in _MARKDOWN:
         return markdown_pieces(document)
     if is_makefile(name.name):

@@ -30,6 +30,9 @@ class FrontMatter:
     """What it says the page is about, or empty."""
 
 
+NO_FRONT_MATTER = FrontMatter(0, "", "")
+
+
 def read_front_matter(document: TextDocument) -> FrontMatter:
     """The front matter at the first line with text; read line by line, so it may be invalid."""
     begin, _ = document.trim(0, len(document.lines))
@@ -39,7 +42,7 @@ def read_front_matter(document: TextDocument) -> FrontMatter:
             found = _values(document, begin + 1, line)
             about = found.get("description") or found.get("summary", "")
             return FrontMatter(line + 1, found.get("title", ""), about)
-    return FrontMatter(0, "", "")
+    return NO_FRONT_MATTER
 
 
 def _values(document: TextDocument, start: int, end: int) -> dict[str, str]:

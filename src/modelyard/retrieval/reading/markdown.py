@@ -7,13 +7,17 @@ of HTML and MDX hold is no heading, also where CommonMark ends them at a blank l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import takewhile, zip_longest
 from typing import TYPE_CHECKING
 
-from modelyard.retrieval.reading.front_matter import read_front_matter
+from modelyard.retrieval.reading.front_matter import (
+    NO_FRONT_MATTER,
+    FrontMatter,
+    read_front_matter,
+)
 from modelyard.retrieval.reading.splitting import (
     Piece,
     TextDocument,
@@ -36,7 +40,7 @@ _WHOLE = ("fence", "html_block")
 
 
 @dataclass(frozen=True, slots=True)
-class _Heading:
+class Heading:
     """A heading of the page, not one in a quote or a list."""
 
     start: int
@@ -74,6 +78,20 @@ def markdown_pieces(document: TextDocument) -> Iterator[Piece]:
     """
     front = read_front_matter(document)
     headings, inside = _read_blocks(document, front.end)
+    return section_pieces(document, headings, inside=inside, front=front)
+
+
+def section_pieces(
+    document: TextDocument,
+    headings: Sequence[Heading],
+    *,
+    inside: Collection[int] = (),
+    front: FrontMatter = NO_FRONT_MATTER,
+) -> Iterator[Piece]:
+    """One piece for each heading, from headings in the order of their lines.
+
+    inside: lines before which nothing is split, such as those within a fence.
+    """
     starts = [
         line for line in paragraph_starts(document, 0, len(document.lines)) if line not in inside
     ]
@@ -117,11 +135,11 @@ def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark").enable("table").disable(["inline", "text_join"])
 
 
-def _read_blocks(document: TextDocument, first: int) -> tuple[list[_Heading], set[int]]:
+def _read_blocks(document: TextDocument, first: int) -> tuple[list[Heading], set[int]]:
     """The headings from a line on, and the lines inside of blocks that are not to be split."""
     # A carriage return within a line would count as an end of line.
     text = "\n".join(line.replace("\r", " ") for line in document.lines[first:])
-    headings: list[_Heading] = []
+    headings: list[Heading] = []
     inside: set[int] = set()
     tokens = _parser().parse(text)
     for token, content in zip_longest(tokens, tokens[1:]):
@@ -133,7 +151,7 @@ def _read_blocks(document: TextDocument, first: int) -> tuple[list[_Heading], se
         elif token.type == "heading_open" and token.level == 0 and content is not None:
             words = plain_words(content.content)
             if len(words) <= _LONGEST_HEADING:
-                headings.append(_Heading(start, end, int(token.tag[1:]), words))
+                headings.append(Heading(start, end, int(token.tag[1:]), words))
     hidden = _comment_lines(document, first, inside)
     return [heading for heading in headings if heading.start not in hidden], inside | hidden
 
@@ -160,7 +178,9 @@ def _comment_lines(document: TextDocument, first: int, inside: set[int]) -> set[
     return lines if not closing else set()
 
 
-def _sections(document: TextDocument, headings: list[_Heading], first: int) -> Iterator[_Section]:
+def _sections(
+    document: TextDocument, headings: Sequence[Heading], first: int
+) -> Iterator[_Section]:
     trail: list[tuple[int, str]] = []
     start = body = first
     for heading in headings:
