@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from unittest.mock import patch
 
@@ -76,6 +76,7 @@ doctor
 feedback list
 index status
 keys list
+mcp
 monitor --allow-no-data accuracy --allow-no-data latency --allow-no-data cost --allow-no-data errors
 prices check --max-age "36500 days"
 providers check
@@ -300,16 +301,22 @@ def run(line: str) -> tuple[int, str, str]:
     line = line.replace("TEMPORARY", str(top / "temporary")).replace("SAVED", str(top / "saved"))
     key = top / "home" / "key"
     line = line.replace("KEY", key.read_text() if key.exists() else "0123456789ab")
-    out, err = StringIO(), StringIO()
+    out, err = TextIOWrapper(BytesIO(), "utf-8", write_through=True), StringIO()
+    nothing = TextIOWrapper(BytesIO())
     words = ["models", *shlex.split(line)]
-    with redirect_stdout(out), redirect_stderr(err), patch("sys.argv", words):
+    with (
+        redirect_stdout(out),
+        redirect_stderr(err),
+        patch("sys.argv", words),
+        patch("sys.stdin", nothing),
+    ):
         try:
             main()
             code: object = 0
         except SystemExit as stopped:
             code = stopped.code or 0
     assert isinstance(code, int)
-    return code, out.getvalue(), err.getvalue()
+    return code, out.buffer.getvalue().decode(), err.getvalue()
 
 
 @contextmanager

@@ -40,6 +40,7 @@ READS = frozenset(
         "feedback_list:list_feedback",
         "index:index_status",
         "keys:list_keys",
+        "mcp:mcp",
         "monitor:monitor",
         "prices:check",
         "providers:check",

@@ -58,6 +58,7 @@ COMMANDS = {
     "switch-config": "switch_config:switch_config",
     "update-embeddings": "update_embeddings:update_embeddings",
     "search": "search:search",
+    "mcp": "mcp:mcp",
     "serve": "serve:serve",
     "budgets": "budgets:budgets",
     "monitor": "monitor:monitor",
