@@ -17,7 +17,7 @@ import pytest
 
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
-from modelyard.retrieval import vectors
+from modelyard.retrieval import search, vectors
 from modelyard.retrieval.answerable import match
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
@@ -426,6 +426,27 @@ def test_a_searcher_that_stays_open_finds_what_a_new_one_finds(
     assert linked > 100
 
 
+def test_a_query_that_is_asked_again_is_encoded_once(
+    project: Project, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "_KEPT_QUERIES", 2)
+    index("documentation", DOCS)
+    encoded: list[str] = []
+
+    class CountingEncoder(ToyEncoder):
+        def encode_query(self, text: str, *, within_s: float | None = None) -> np.ndarray:
+            encoded.append(text)
+            return super().encode_query(text)
+
+    with closing(Searcher(project, encoders=ToyEncoders(CountingEncoder()))) as stays:
+        first = stays.search("roll back", indexes=["documentation"])
+        for text in ("roll back", "disk", "roll back", "gate", "disk"):
+            again = stays.search(text, indexes=["documentation"])
+            if text == "roll back":
+                assert again.results == first.results
+    assert encoded == ["roll back", "disk", "gate", "disk"]
+
+
 def test_old_log_lines_count_less(project: Project, index: Index) -> None:
     old = datetime.now(UTC) - timedelta(days=10)
     index(
@@ -516,7 +537,7 @@ def test_the_query_is_encoded_once_per_encoder(project: Project, index: Index) -
     asked: list[str] = []
 
     class Counting(ToyEncoder):
-        def encode_query(self, text: str) -> np.ndarray:
+        def encode_query(self, text: str, *, within_s: float | None = None) -> np.ndarray:
             asked.append(text)
             return super().encode_query(text)
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 
 from modelyard.retrieval.index_snapshot import ChunkSource, IndexSnapshot
+from modelyard.retrieval.postings import merge_rows
 from modelyard.retrieval.query import Query
 from modelyard.retrieval.ranking import Ranked
 from modelyard.retrieval.terms import find_words, index_terms
@@ -58,7 +60,7 @@ def rows_of_definitions(query: Query, snapshot: IndexSnapshot) -> Rows:
         if terms:
             places = snapshot.postings.places(terms[-1])
             found.append(places.rows[places.in_title > 0][:_DEFINITIONS])
-    return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
+    return reduce(merge_rows, found, np.zeros(0, np.int64))
 
 
 def code_boosts(

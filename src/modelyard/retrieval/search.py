@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from modelyard.retrieval.reranking import Reranker
 
 _DEFAULT_RULES = SearchRules(groups=(), candidates=100)
+_KEPT_QUERIES = 256
+"""Queries whose vectors a Searcher keeps, those that were asked last."""
 _NO_TERMS = (
     "the query has no search terms, only signs or stop words: results are ranked by meaning alone "
     "and are a guess"
@@ -80,6 +82,7 @@ class Searcher:
         self._progress = progress or Silent()
         self._encoders = encoders or Encoders(project=project, progress=self._progress)
         self._opened: dict[str, OpenedIndex] = {}
+        self._query_vectors: dict[tuple[Encoder, str], Floats] = {}
         self._reranker: Reranker | None = None
 
     def search(
@@ -279,17 +282,33 @@ class Searcher:
         """The query's vector, or within limits why there is none."""
         if limits is None:
             encoder = self._encoders.open(settings)
-            return _Encoded(encoder.encode_query(query.text), encoder.fingerprint)
+            return _Encoded(self._query_vector(settings, query.text), encoder.fingerprint)
         if limits.local_only and not self._encoders.stays_here(settings):
             return _Encoded(
                 lacking="this domain is local_only, and its encoder is not on this machine"
             )
         try:
             encoder = self._encoders.open(settings)
-            vector = encoder.encode_query(query.text, within_s=limits.within_s)
+            vector = self._query_vector(settings, query.text, within_s=limits.within_s)
         except EncoderUnavailable as error:
             return _Encoded(lacking=str(error))
         return _Encoded(vector, encoder.fingerprint)
+
+    def _query_vector(
+        self, settings: Encoder, text: str, *, within_s: float | None = None
+    ) -> Floats:
+        """The vector of a query; those of the last queries are kept, in memory only.
+
+        Queries may be secret, so neither they nor their vectors are written anywhere.
+        """
+        key = settings, text
+        vector = self._query_vectors.pop(key, None)
+        if vector is None:
+            vector = self._encoders.open(settings).encode_query(text, within_s=within_s)
+        self._query_vectors[key] = vector  # last, as the newest
+        if len(self._query_vectors) > _KEPT_QUERIES:
+            del self._query_vectors[next(iter(self._query_vectors))]
+        return vector
 
     def _reader_of(self, label: str, path: Path) -> OpenedIndex:
         """The open index; opened again when an update has given the index its own file."""

@@ -160,8 +160,8 @@ class _Neighbourhood:
 
 
 def _evenly(count: int, most: int) -> Rows:
-    """At most so many rows of a table, evenly spread, ascending."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
+    """At most so many rows of a table, evenly spread, ascending, each once."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 class _ByteTable:
