@@ -128,6 +128,7 @@ providers check
 search "roll back"
 search --related docs/one.md:1
 search --eval questions.jsonl --qrels answers.tsv
+search --eval questions.jsonl --qrels answers.tsv --tune
 """
 
 

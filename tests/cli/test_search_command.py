@@ -312,6 +312,8 @@ def test_a_filter_that_nothing_fits_finds_nothing(
         (("x", "--filter", "kind"), 2, "is not KEY=VALUE"),
         (("x", "--filter", "kind=a", "--filter", "kind=b"), 2, "given twice"),
         (("x", "--qrels", "a.tsv"), 2, "belong to --eval"),
+        (("x", "--tune"), 2, "belong to --eval"),
+        (("--eval", "a", "--eval", "b", "--qrels", "a.tsv"), 2, "has the answers of one --eval"),
         (("x", "--eval", "folder"), 2, "takes its queries from files"),
         (("--eval", "folder", "--no-rerank"), 2, "takes its queries from files"),
         (("x", "--domain", "documentaton"), 2, "did you mean 'documentation'"),

@@ -120,6 +120,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
         _one("retrieval.results:SearchResults"),
         _one("retrieval.nearby:NearChunks", "with --related"),
         _one("retrieval.evaluate:SearchEvaluations", "with --eval"),
+        _one("retrieval.tuning:WeightTuning", "with --eval and --tune"),
     ),
     "providers_compare:compare": (_one("cli.providers_compare:ProvidersCompared"),),
     "providers:check": (_one("cli.providers:ProvidersChecked"),),

@@ -28,6 +28,7 @@ from modelyard.core.wording import counted, visible_line, visible_text
 if TYPE_CHECKING:
     from modelyard.retrieval.evaluate import SearchEvaluation
     from modelyard.retrieval.results import Result, SearchResults
+    from modelyard.retrieval.tuning import WeightTuning
 
 _READ_BYTES = 10_000_000
 _LONGEST_QUERY = 20_000
@@ -118,14 +119,23 @@ def search(
         ),
     ] = None,
     evaluate: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             "--eval",
             metavar="DIR|QUERIES",
             help="Evaluate the ranking instead: a folder in BEIR's layout (corpus.jsonl, "
-            "queries.jsonl, qrels/), or queries for the project's own indexes.",
+            "queries.jsonl, qrels/), or queries for the project's own indexes; may be given "
+            "again.",
         ),
     ] = None,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune",
+            help="With --eval: try weights of meaning and words, each set with the weight that "
+            "is best on the others. Writes nothing.",
+        ),
+    ] = False,
     qrels: Annotated[
         Path | None,
         typer.Option(
@@ -153,18 +163,21 @@ def search(
     has changed or gone since then says so.
     """
 
-    if evaluate is not None:
+    if evaluate:
         given = (query, top, per_file, modality, least_score, related)
         flags = (filters, explain, no_rerank, strict)
         if any(each is not None for each in given) or any(flags):
             raise InvalidInput(
                 "--eval takes its queries from files", hint="leave QUERY and its options out"
             )
-        _evaluate(evaluate, qrels, indexes or [], kind, as_json, environment)
+        if qrels is not None and len(evaluate) > 1:
+            raise InvalidInput("--qrels has the answers of one --eval, and several are given")
+        measure = _tune if tune else _evaluate
+        measure(evaluate, qrels, indexes or [], kind, as_json, environment)
         return
     if related is not None:
         others = (query, per_file, modality, least_score, qrels, kind)
-        flags = (filters, explain, no_rerank, strict)
+        flags = (filters, explain, no_rerank, strict, tune)
         if any(each is not None for each in others) or any(flags):
             raise InvalidInput(
                 "--related takes no QUERY", hint="only --domain, --top, --env and --json go with it"
@@ -173,8 +186,8 @@ def search(
         return
     if query is None:
         raise InvalidInput("say what to look for", hint='models search "how do I roll back"')
-    if qrels is not None or kind is not None:
-        raise InvalidInput("--qrels and --kind belong to --eval")
+    if qrels is not None or kind is not None or tune:
+        raise InvalidInput("--qrels, --kind and --tune belong to --eval")
 
     from modelyard.retrieval.search import search as find
 
@@ -357,7 +370,7 @@ def _explained(result: Result) -> Iterator[str]:
 
 
 def _evaluate(
-    source: Path,
+    sources: list[Path],
     qrels: Path | None,
     indexes: list[str],
     kind: Literal["text", "code"] | None,
@@ -368,15 +381,19 @@ def _evaluate(
 
     project = find_project()
     with showing_progress() as progress:
-        evaluations = evaluate_search(
-            project,
-            source,
-            qrels=qrels,
-            indexes=indexes,
-            kind=kind,
-            environment=chosen_environment(project, environment),
-            progress=progress,
-        )
+        evaluations = [
+            evaluation
+            for source in sources
+            for evaluation in evaluate_search(
+                project,
+                source,
+                qrels=qrels,
+                indexes=indexes,
+                kind=kind,
+                environment=chosen_environment(project, environment),
+                progress=progress,
+            )
+        ]
     if as_json:
         print_json(SearchEvaluations(sets=tuple(evaluations)))
         return
@@ -410,3 +427,65 @@ def _print_evaluation(evaluation: SearchEvaluation) -> None:
             for name, measure in evaluation.measures.items()
         ],
     )
+
+
+def _tune(
+    sources: list[Path],
+    qrels: Path | None,
+    indexes: list[str],
+    kind: Literal["text", "code"] | None,
+    as_json: bool,
+    environment: str | None,
+) -> None:
+    from modelyard.retrieval.tuning import tune_weights
+
+    project = find_project()
+    with showing_progress() as progress:
+        found = tune_weights(
+            project,
+            sources,
+            qrels=qrels,
+            indexes=indexes,
+            kind=kind,
+            environment=chosen_environment(project, environment),
+            progress=progress,
+        )
+    if as_json:
+        print_json(found)
+    else:
+        _print_tuning(found)
+
+
+def _print_tuning(found: WeightTuning) -> None:
+    from modelyard.retrieval.tuning import TRIED
+
+    rows = []
+    for each in found.sets:
+        by_weight = {score.dense_weight: f"{score.ndcg:.3f}" for score in each.tried}
+        rows.append(
+            (
+                each.name,
+                *(by_weight[weight] for weight in TRIED),
+                f"{by_weight[each.dense_weight]} ({each.dense_weight:.0%})",
+            )
+        )
+    print_title("nDCG@10 by the weight of the dense score")
+    print_table(["set", *(f">{weight:.0%}" for weight in TRIED), ">as configured"], rows)
+    print_title("each set with the weight that is best on the others of its kind")
+    print_table(
+        ["set", "kind", ">of the others", ">gain on the config's", ">best on itself"],
+        [
+            (
+                each.name,
+                each.kind,
+                "none" if each.chosen_by_others is None else f"{each.chosen_by_others:.0%}",
+                "unknown" if each.gain is None else each.gain.signed,
+                f"{each.best:.0%}",
+            )
+            for each in found.sets
+        ],
+    )
+    for kind, weight in found.best.items():
+        alone = sum(each.kind == kind for each in found.sets) == 1
+        doubt = "; with one set, how well that holds on others is unknown" if alone else ""
+        print_note(f"best on all sets of {kind}: fusion.dense {weight:.0%}{doubt}")

@@ -1,57 +1,33 @@
-"""Evaluating a ranking: nDCG, recall and MRR of the dense, lexical and fused scores, side by side.
-
-A public set has a corpus, which gets its own index (evaluation_set.py); a project's own queries are
-evaluated on the project's indexes.
-"""
+"""Evaluating a ranking: nDCG, recall and MRR by the dense, lexical and fused scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-from modelyard.configs.kinds.embedding_models import Encoder
-from modelyard.core.errors import InvalidInput, NoData
+from modelyard.core.errors import NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
-from modelyard.encoders import Encoders, TextEncoder
+from modelyard.encoders import Encoders
 from modelyard.results.json_form import published
-from modelyard.retrieval.candidates import find_candidates
-from modelyard.retrieval.evaluation_set import (
-    EvaluationSet,
-    corpus_index,
-    detect_kind,
-    find_qrels,
-    load_corpus,
-    load_evaluation_set,
+from modelyard.retrieval.evaluated_sets import (
+    DEPTH,
+    EvaluatedSet,
+    Kind,
+    found_documents,
+    open_evaluated_sets,
 )
-from modelyard.retrieval.index_snapshot import IndexSnapshot, OpenedIndex
-from modelyard.retrieval.indexes import (
-    SearchIndex,
-    choose_indexes,
-    load_search_settings,
-    update_command,
-    where_to_declare,
-)
-from modelyard.retrieval.query import Query, parse_query
-from modelyard.retrieval.ranking import CODE, TEXT, RankingSettings, rank, ranking_settings
+from modelyard.retrieval.evaluation_set import EvaluationSet
+from modelyard.retrieval.query import parse_query
 from modelyard.retrieval.vectors import Floats, Rows
 
-TEXT_DENSE = 0.6
-CODE_DENSE = 0.85
-_DEPTH = 100
 _RESAMPLES = 2_000
 
-Names = Sequence[tuple[str, ...]]
-"""The names by which answers can mean each chunk: its document or file first, then PATH:LINE."""
-Order = Callable[[Query, Floats], Rows]
-"""The chunks for a query and its vector, best first."""
 Rankings = Mapping[str, Mapping[str, Sequence[str]]]
 """For each score (dense, lexical, fused) the documents in its order, by query."""
 
@@ -126,7 +102,7 @@ def evaluate_search(
     *,
     qrels: Path | None = None,
     indexes: Sequence[str] = (),
-    kind: Literal["text", "code"] | None = None,
+    kind: Kind | None = None,
     environment: str = DEFAULT_ENVIRONMENT,
     encoders: Encoders | None = None,
     progress: Progress | None = None,
@@ -141,48 +117,17 @@ def evaluate_search(
     answer exists.
     """
     progress = progress or Silent()
-    encoders = encoders or Encoders(project=project, progress=progress)
-    if not source.exists():
-        raise InvalidInput("cannot be read: there is no such file or folder", where=str(source))
-    declared = load_search_settings(project, environment)
-    groups = declared.rules.groups if declared.rules else ()
-    chosen = choose_indexes(declared.indexes, indexes, groups=groups)
-    if source.is_dir():
-        queries = load_evaluation_set(source / "queries.jsonl", qrels or find_qrels(source))
-        settings = _choose_encoder(chosen, indexes, environment)
-        corpus = load_corpus(source / "corpus.jsonl")
-        kind = kind or detect_kind(corpus)
-        ranking = TEXT if kind == "text" else CODE
-        weight = _choose_weight(chosen, indexes, kind)
-        with corpus_index(project, corpus, kind, settings, encoders, progress) as snapshot:
-            sources = snapshot.sources(np.arange(len(snapshot)))
-            found = [
-                _evaluate(
-                    source.resolve().name,
-                    queries,
-                    snapshot,
-                    [(sources[row].path,) for row in range(len(snapshot))],
-                    encoders.open(settings),
-                    model=settings.model,
-                    weight=weight,
-                    settings=ranking,
-                    order=_order_of_mix(snapshot, weight, ranking),
-                    progress=progress,
-                )
-            ]
-    else:
-        queries = load_evaluation_set(source, qrels or find_qrels(source.parent))
-        found = [
-            _evaluate_index(index, queries, encoders, progress, environment)
-            for index in chosen
-            if index.readable_path.is_file()
-        ]
-    if not found:
-        raise NoData(
-            f"no index yet in {environment}: "
-            f"{', '.join(index.label for index in chosen) or 'none is declared'}",
-            hint=f"`{update_command(indexes, environment)}` makes what is missing",
-        )
+    with open_evaluated_sets(
+        project,
+        source,
+        encoders=encoders or Encoders(project=project, progress=progress),
+        progress=progress,
+        qrels=qrels,
+        indexes=indexes,
+        kind=kind,
+        environment=environment,
+    ) as opened:
+        found = [_evaluate(each, progress) for each in opened]
     if all(len(evaluation.unknown) == evaluation.answers for evaluation in found):
         names = ", ".join(evaluation.name for evaluation in found)
         raise NoData(
@@ -192,182 +137,49 @@ def evaluate_search(
     return found
 
 
-def _choose_weight(
-    chosen: Sequence[SearchIndex], named: Sequence[str], kind: Literal["text", "code"]
-) -> float:
-    """The dense weight for a corpus: of the index that was named, or the first of its kind."""
-    of_kind = [
-        index
-        for index in chosen
-        if named or ranking_settings(index.settings.chunker).by_file == (kind == "code")
-    ]
-    if of_kind:
-        return of_kind[0].fusion.dense
-    return TEXT_DENSE if kind == "text" else CODE_DENSE
-
-
-def _choose_encoder(
-    chosen: Sequence[SearchIndex], named: Sequence[str], environment: str
-) -> Encoder:
-    """The encoder that is evaluated on a corpus: the named index's, else the first."""
-    if not chosen:
-        raise NoData(
-            f"no search index is declared in {environment}, so there is no encoder to evaluate",
-            hint=where_to_declare(environment),
-        )
-    if named and len({(index.encoder.source, index.encoder.model) for index in chosen}) > 1:
-        raise InvalidInput(
-            "these indexes have several encoders, and a folder is evaluated with one",
-            hint="name one --domain",
-        )
-    return chosen[0].encoder
-
-
-def _evaluate_index(
-    index: SearchIndex,
-    queries: EvaluationSet,
-    encoders: Encoders,
-    progress: Progress,
-    environment: str,
-) -> SearchEvaluation:
-    with closing(OpenedIndex(index.readable_path)) as opened, opened.reading() as snapshot:
-        if snapshot.meta.encoder != encoders.fingerprint(index.encoder):
-            raise InvalidInput(
-                f"the index {index.label} was made by another encoder",
-                hint=f"rebuild it with `{update_command([index.label], environment)}`",
-            )
-        return _evaluate(
-            index.label,
-            queries,
-            snapshot,
-            _names_of_chunks(snapshot, queries),
-            encoders.open(index.encoder),
-            model=index.encoder.model,
-            weight=index.fusion.dense,
-            settings=ranking_settings(index.settings.chunker),
-            order=_order_of_search(index, snapshot),
-            progress=progress,
-        )
-
-
-def _names_of_chunks(snapshot: IndexSnapshot, queries: EvaluationSet) -> Names:
-    """PATH, and PATH:LINE for each line of the chunk that an answer names."""
-    wanted: dict[str, set[int]] = {}
-    for grades in queries.qrels.values():
-        for name in grades:
-            path, _, line = name.rpartition(":")
-            if path and line.isdigit():
-                wanted.setdefault(path, set()).add(int(line))
-    names = []
-    for chunk in snapshot.chunks(np.arange(len(snapshot))):
-        lines = wanted.get(chunk.path, ())
-        inside = [line for line in lines if chunk.first_line <= line <= chunk.last_line]
-        names.append((chunk.path, *(f"{chunk.path}:{line}" for line in inside)))
-    return names
-
-
-def _evaluate(
-    name: str,
-    queries: EvaluationSet,
-    snapshot: IndexSnapshot,
-    names: Names,
-    encoder: TextEncoder,
-    *,
-    model: str,
-    weight: float,
-    settings: RankingSettings,
-    order: Order,
-    progress: Progress,
-) -> SearchEvaluation:
-    rankings = _rank_queries(queries, snapshot, names, encoder, settings, order, progress)
+def _evaluate(asked: EvaluatedSet, progress: Progress) -> SearchEvaluation:
+    rankings = _rank_queries(asked, progress)
+    queries = asked.queries
     answers = {answer for id in queries.queries for answer in queries.qrels[id]}
     return SearchEvaluation(
-        name=name,
-        encoder=model,
+        name=asked.name,
+        encoder=asked.model,
         queries=len(queries.queries),
-        chunks=len(names),
-        dense_weight=weight,
+        chunks=len(asked.names),
+        dense_weight=asked.dense_weight,
         answers=len(answers),
-        unknown=tuple(sorted(answers.difference(*names))),
+        unknown=tuple(sorted(answers.difference(*asked.names))),
         measures={
             label: _measure(measure, queries, rankings) for label, measure in MEASURES.items()
         },
     )
 
 
-def _rank_queries(
-    queries: EvaluationSet,
-    snapshot: IndexSnapshot,
-    names: Names,
-    encoder: TextEncoder,
-    settings: RankingSettings,
-    order: Order,
-    progress: Progress,
-) -> Rankings:
+def _rank_queries(asked: EvaluatedSet, progress: Progress) -> Rankings:
     """The documents that each score ranks best for each query."""
     rankings: dict[str, dict[str, list[str]]] = {"dense": {}, "lexical": {}, "fused": {}}
+    queries, snapshot = asked.queries, asked.snapshot
+    fused = asked.order_by(asked.dense_weight)
     progress.begin("ask", len(queries.queries), "queries")
     for done, (id, text) in enumerate(queries.queries.items(), 1):
         query = parse_query(text)
-        vector = encoder.encode_query(query.text)
-        bm25 = snapshot.postings.bm25(query.counts, settings.title_weight)
+        vector = asked.encoder.encode_query(query.text)
+        bm25 = snapshot.postings.bm25(query.counts, asked.settings.title_weight)
         orders = {
-            "fused": order(query, vector),
-            "dense": _order(snapshot.vectors.exact(np.arange(len(snapshot)), vector)),
+            "fused": fused(query, vector),
+            "dense": _order(snapshot.vectors.closeness(vector)),
             "lexical": _order(bm25, above=0.0),
         }
         for score, rows in orders.items():
-            rankings[score][id] = _documents(rows, names, queries.qrels[id])
+            rankings[score][id] = found_documents(rows, asked.names, queries.qrels[id])
         progress.advance(done)
     progress.end()
     return rankings
 
 
-def _order_of_mix(snapshot: IndexSnapshot, weight: float, settings: RankingSettings) -> Order:
-    """By the fused score alone: the documents of a corpus have neither names nor files."""
-
-    def order(query: Query, vector: Floats) -> Rows:
-        return rank(
-            vector,
-            snapshot.vectors,
-            snapshot.postings.bm25(query.counts, settings.title_weight),
-            snapshot.postings.ideal_bm25(query.counts),
-            dense_weight=weight,
-            settings=settings,
-            depth=2 * _DEPTH,
-        ).rows
-
-    return order
-
-
-def _order_of_search(index: SearchIndex, snapshot: IndexSnapshot) -> Order:
-    """As `models search` orders the chunks of this index, boosts included."""
-
-    def order(query: Query, vector: Floats) -> Rows:
-        _, found = find_candidates(
-            index, snapshot, query, vector, filters={}, depth=2 * _DEPTH, wanted=10 * _DEPTH
-        )
-        best = sorted(found, key=lambda candidate: (-candidate.scores.final, candidate.row))
-        return np.array([candidate.row for candidate in best], np.int64)
-
-    return order
-
-
 def _order(scores: Floats, above: float = -np.inf) -> Rows:
-    best = np.argsort(-scores, kind="stable")[: 10 * _DEPTH]
+    best = np.argsort(-scores, kind="stable")[: 10 * DEPTH]
     return best[scores[best] > above]
-
-
-def _documents(rows: Rows, names: Names, answers: Mapping[str, float]) -> list[str]:
-    """The documents of these chunks, each once, in the order of its best chunk.
-
-    A chunk stands for the answers of the query that it matches, else for its file.
-    """
-    found: dict[str, None] = {}
-    for row in rows.tolist():
-        matched = [name for name in names[row] if name in answers]
-        found |= dict.fromkeys(matched or names[row][:1])
-    return list(found)[:_DEPTH]
 
 
 def ndcg(found: Sequence[str], grades: Mapping[str, float], depth: int = 10) -> float:
