@@ -113,3 +113,13 @@ def test_prose_does_not_choose_for_code(
     assert [tuned.chosen_by_others for tuned in found.sets] == [None, None]
     assert set(found.best) == {"text", "code"}
     assert config.read_text() == CONFIG
+
+
+def test_prose_gets_the_weight_of_a_group_for_text(
+    project: Project, by_words: Path, config: Path
+) -> None:
+    described = CONFIG.replace("chunker: markdown", "chunker: auto").replace("90%", "80%")
+    of_code = described.replace("documentation", "interfaces") + "modalities: [text, code]\n"
+    config.with_name("a_group_for_code.yaml").write_text(of_code)
+    (tuned,) = tune_weights(project, [by_words], encoders=ToyEncoders()).sets
+    assert tuned.dense_weight == 0.9

@@ -177,8 +177,9 @@ def search(
         return
     if related is not None:
         others = (query, per_file, modality, least_score, qrels, kind)
-        flags = (filters, explain, no_rerank, strict, tune)
-        if any(each is not None for each in others) or any(flags):
+        if any(each is not None for each in others) or any(
+            (filters, explain, no_rerank, strict, tune)
+        ):
             raise InvalidInput(
                 "--related takes no QUERY", hint="only --domain, --top, --env and --json go with it"
             )

@@ -175,14 +175,20 @@ def _open_index(
 
 
 def _choose_weight(chosen: Sequence[SearchIndex], named: Sequence[str], kind: Kind) -> float:
-    """The dense weight for a corpus: of the index that was named, or the first of its kind."""
+    """The dense weight for a corpus: of the index that was named, or the first of its kind.
+
+    An index of descriptions in a group for code is a worse guess for prose than one in a group that
+    is for text alone.
+    """
+    is_code = kind == "code"
+    if named:
+        return chosen[0].fusion.dense
     of_kind = [
-        index
-        for index in chosen
-        if named or ranking_settings(index.settings.chunker).by_file == (kind == "code")
+        index for index in chosen if ranking_settings(index.settings.chunker).by_file == is_code
     ]
-    if of_kind:
-        return of_kind[0].fusion.dense
+    alike = [index for index in of_kind if ("code" in index.modalities) == is_code]
+    for index in (*alike, *of_kind):
+        return index.fusion.dense
     return TEXT_DENSE if kind == "text" else CODE_DENSE
 
 
