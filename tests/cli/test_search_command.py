@@ -38,7 +38,7 @@ class EightNumbers:
     fingerprint = "eight"
     dimensions = 8
 
-    def encode_query(self, text: str) -> np.ndarray:
+    def encode_query(self, text: str, *, within_s: float | None = None) -> np.ndarray:
         return np.full(8, 8**-0.5, np.float32)
 
 
@@ -426,7 +426,7 @@ from modelyard.encoders import Encoders
 
 class EightNumbers:
     fingerprint, dimensions = "eight", 8
-    def encode_query(self, text):
+    def encode_query(self, text, *, within_s=None):
         return np.full(8, 8**-0.5, np.float32)
 
 Encoders.open = lambda encoders, settings, texts=0: EightNumbers()
