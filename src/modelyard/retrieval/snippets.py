@@ -73,7 +73,7 @@ def make_snippet(
     page: the title of a section of a page; None where `#` begins no heading.
     """
     lines = text.split("\n")
-    wanted = frozenset(terms)
+    wanted = frozenset(_without_parts_of_pairs(terms))
     matches = [_matches(line, wanted) for line in lines]
     terms_of_lines = [frozenset[str]().union(*(has for _, _, has in line)) for line in matches]
     if page is None:
