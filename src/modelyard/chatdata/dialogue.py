@@ -14,17 +14,31 @@ class ContextFull(InvalidInput):
 
 
 @dataclass(slots=True, kw_only=True)
-class Dialogue:
-    """Questions and answers so far. None of them is ever left out of what the model reads."""
+class Turns:
+    """Questions and answers so far."""
+
+    system: str | None = None
+    """A system turn before all others."""
+    turns: list[Message] = field(default_factory=list)
+    """Questions and answers in turn; the last is an answer."""
+
+    def add(self, question: str, answer: str) -> None:
+        """Go on from this answer."""
+        self.turns += [Message("user", question), Message("assistant", answer)]
+
+    def reset(self) -> None:
+        """Forget all turns but the system's."""
+        self.turns.clear()
+
+
+@dataclass(slots=True, kw_only=True)
+class Dialogue(Turns):
+    """Turns as tokens. None of them is ever left out of what the model reads."""
 
     tokenizer: ChatTokenizer
     """Renders the turns through the chat template."""
     context_length: int
     """The most tokens that the model takes, its answer included."""
-    system: str | None = None
-    """A system turn before all others."""
-    turns: list[Message] = field(default_factory=list)
-    """Questions and answers in turn; the last is an answer."""
 
     def encode(self, question: str) -> list[int]:
         """The tokens of all turns and the question, up to where its answer begins.
@@ -52,11 +66,3 @@ class Dialogue:
     def room(self, prompt: list[int]) -> int:
         """How many tokens an answer to these can have."""
         return self.context_length - len(prompt)
-
-    def add(self, question: str, answer: str) -> None:
-        """Go on from this answer."""
-        self.turns += [Message("user", question), Message("assistant", answer)]
-
-    def reset(self) -> None:
-        """Forget all turns but the system's."""
-        self.turns.clear()

@@ -66,12 +66,12 @@ class ServiceAnswerer:
                 if "answer" in line:
                     return _ANSWER.validate_python(line["answer"])
                 if "error" in line:
-                    raise _error(line["error"])
+                    raise told_error(line["error"])
         raise ModelyardError("the running service broke off its answer", hint="ask again")
 
 
-def _error(told: dict[str, Any]) -> ModelyardError:
-    """The error that the service had."""
+def told_error(told: dict[str, Any]) -> ModelyardError:
+    """The error that the service had, from what it says of it."""
     message, hint = told["message"], told.get("hint")
     if "answer_id" in told:
         return AnswerFailed(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -18,7 +19,7 @@ from modelyard.inference.sampling import HOTTEST, LARGEST_SEED, Sampling
 from modelyard.records.modelref import ModelRef
 
 if TYPE_CHECKING:
-    from modelyard.cli.speaker import Speaker
+    from modelyard.cli.speaker import Speaking
     from modelyard.modelrefs.resolving import ResolvedModel
 
 
@@ -116,6 +117,10 @@ def generate(
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, max=LARGEST_SEED, help="Seed of a varied answer.")
     ] = 0,
+    no_service: Annotated[
+        bool,
+        typer.Option("--no-service", help="Load the model here, also when a service has it."),
+    ] = False,
     offline: Offline = False,
     environment: Environment = None,
     as_json: Json = False,
@@ -125,6 +130,9 @@ def generate(
     Of a language model or a domain only the base and the adapter are used: what is sampled and how
     long the answer gets is what the options here say, and its instructions are not sent.
 
+    A service of this project that runs here and has the base in memory answers; else the model is
+    loaded here.
+
     With --chat, ^C stops an answer and ^D or /exit ends. When stdin is not a terminal, each of its
     lines is a question, the answers alone are printed, and --json gives one line for each.
 
@@ -133,8 +141,6 @@ def generate(
     models generate --adapter techcorp-demo --chat --temperature 0.7 --top-p 0.9
     models generate --model domain:code_analysis --env production "Who is the CFO?"
     """
-    from modelyard.modelrefs.local_model import require_model
-
     sampling = Sampling(
         max_new_tokens=max_tokens,
         temperature=temperature,
@@ -145,24 +151,46 @@ def generate(
     )
     project = find_project()
     question = read_question(prompt, command="models generate", is_chat=chat_)
+    environment = chosen_environment(project, environment)
     chosen = _choose_model(project, model, adapter, base_model, environment)
     if compare_base and (chat_ or chosen.version is None):
         _refuse_comparison(chat_)
-    with showing_progress() as progress:
-        local = require_model(project, chosen, progress=progress, offline=offline)
-
-    from modelyard.cli.speaker import Conversation, open_speaker
-
-    with open_speaker(project, chosen, local) as speaker:
+    served_in = None if no_service else environment
+    with _open_speaker(project, chosen, served_in, offline=offline) as speaker:
         if chat_:
+            from modelyard.cli.speaker import Conversation
+
             chat(Conversation(speaker, system, sampling), first=question, as_json=as_json)
         else:
             assert question is not None
             _answer_once(speaker, question, system, sampling, compare_base, as_json)
 
 
+@contextmanager
+def _open_speaker(
+    project: Project, chosen: ResolvedModel, served_in: str | None, *, offline: bool
+) -> Iterator[Speaking[Any]]:
+    """The model in the service of an environment that has it in memory, else loaded here."""
+    if served_in is not None:
+        from modelyard.cli.generate_service import find_speaker
+        from modelyard.cli.service_client import RunningService
+
+        if served := find_speaker(RunningService(project, served_in), chosen):
+            yield served
+            return
+    from modelyard.modelrefs.local_model import require_model
+
+    with showing_progress() as progress:
+        local = require_model(project, chosen, progress=progress, offline=offline)
+
+    from modelyard.cli.speaker import open_speaker
+
+    with open_speaker(project, chosen, local) as speaker:
+        yield speaker
+
+
 def _answer_once(
-    speaker: Speaker,
+    speaker: Speaking[Any],
     question: str,
     system: str | None,
     sampling: Sampling,
@@ -172,7 +200,7 @@ def _answer_once(
     answers = []
     for as_base in (True, False) if compare_base else (False,):
         reply = speaker.answer(speaker.dialogue(system), question, sampling, as_base=as_base)
-        name = speaker.local.base.name if as_base else speaker.local.name
+        name = speaker.base_name if as_base else speaker.name
         with closing(reply.pieces) as pieces:
             if as_json:
                 text = "".join(pieces).strip()
@@ -205,23 +233,19 @@ def _choose_model(
     model: str | None,
     adapter: str | None,
     base_model: str | None,
-    environment: str | None,
+    environment: str,
 ) -> ResolvedModel:
-    """The model that --model, --adapter or --base-model names.
-
-    Only configs differ between environments, but one that does not exist is never passed over.
-    """
+    """The model that --model, --adapter or --base-model names; configs are of the environment."""
     from modelyard.modelrefs.resolving import require_trained_on, resolve_model
     from modelyard.weights.catalogue import find_base
 
-    chosen = chosen_environment(project, environment)
     base = ModelRef("base", find_base(project, base_model).name) if base_model else None
     if model is not None:
         if adapter or base:
             raise InvalidInput(
                 "--model names the whole model", hint="leave --adapter and --base-model out"
             )
-        return resolve_model(project, model, environment=chosen)
+        return resolve_model(project, model, environment=environment)
     if adapter is not None:
         found = resolve_model(project, ModelRef.parse(adapter, kind="adapter"))
         if base and found.version:

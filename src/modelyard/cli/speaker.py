@@ -1,4 +1,4 @@
-"""The model that answers `models generate`: in memory, with a record of each of its answers."""
+"""What answers `models generate`, such as a model in memory, which records each of its answers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from modelyard.chatdata.dialogue import Dialogue
+from modelyard.chatdata.dialogue import Dialogue, Turns
 from modelyard.cli.chat import Said, Show
 from modelyard.cli.render import print_warning
 from modelyard.core.errors import ModelyardError
@@ -17,10 +17,24 @@ from modelyard.core.wording import counted
 from modelyard.inference.sampling import Sampling
 
 if TYPE_CHECKING:
-    from modelyard.inference.engine import AnswerStream, LoadedModel
+    from modelyard.inference.engine import LoadedModel
     from modelyard.modelrefs.local_model import LocalModel
     from modelyard.modelrefs.resolving import ResolvedModel
     from modelyard.records.spool import Recorder
+
+
+T = TypeVar("T", bound=Turns)
+
+
+class Stream(Protocol):
+    """How far an answer is."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the model came to an end of its own."""
+
+    def interrupt(self) -> None:
+        """Let the pieces end by KeyboardInterrupt; a signal handler calls it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,12 +43,13 @@ class Reply:
 
     pieces: Generator[str, None, None]
     """Its text, piece by piece; close it when the rest is not wanted."""
-    stream: AnswerStream
+    stream: Stream
     """How far it is."""
     limit: int
-    """The most tokens it can have."""
+    """The most tokens it can have; for sure when the pieces have ended."""
     limited_by_context: bool
-    """Whether that is what the context leaves, and not what was asked for."""
+    """Whether that is what the context leaves, and not what was asked for; sure at that time too.
+    """
 
     @property
     def cut_off(self) -> bool:
@@ -52,9 +67,32 @@ class Reply:
         return (f"cut off after {counted(self.limit, 'token')}: {why}",)
 
 
+class Speaking(Protocol[T]):
+    """A model that answers, in this process or in a service."""
+
+    @property
+    def name(self) -> str:
+        """What answers, as people write it: the version of an adapter, else the base."""
+
+    @property
+    def base_name(self) -> str:
+        """What answers without the adapter."""
+
+    def dialogue(self, system: str | None) -> T:
+        """A new conversation with this model."""
+
+    def answer(
+        self, dialogue: T, question: str, sampling: Sampling, *, as_base: bool = False
+    ) -> Reply:
+        """The answer to a question after all that was said before; as_base: without the adapter.
+
+        Raises InvalidInput for what the model cannot take, here or with the first piece.
+        """
+
+
 @dataclass(slots=True, kw_only=True)
 class Speaker:
-    """A model in memory. Its adapter can be left out, to hear the base."""
+    """A model in memory (`Speaking`). Its adapter can be left out, to hear the base."""
 
     loaded: LoadedModel
     """The base with the adapter."""
@@ -66,6 +104,16 @@ class Speaker:
     """Where answers are recorded."""
     load_s: float
     """Seconds that loading took, for the first answer's record; 0 after it."""
+
+    @property
+    def name(self) -> str:
+        """What answers."""
+        return self.local.name
+
+    @property
+    def base_name(self) -> str:
+        """What answers without the adapter."""
+        return self.local.base.name
 
     def dialogue(self, system: str | None) -> Dialogue:
         """A new conversation with this model."""
@@ -132,11 +180,11 @@ class Conversation:
 
     survived: tuple[type[ModelyardError], ...] = ()
 
-    def __init__(self, speaker: Speaker, system: str | None, sampling: Sampling) -> None:
-        self.name = speaker.local.name
+    def __init__(self, speaker: Speaking[Any], system: str | None, sampling: Sampling) -> None:
+        self.name = speaker.name
         self._speaker, self._sampling = speaker, sampling
-        self._dialogue = speaker.dialogue(system)
-        self._stream: AnswerStream | None = None
+        self._dialogue: Turns = speaker.dialogue(system)
+        self._stream: Stream | None = None
 
     def answer(self, question: str, show: Show) -> Said:
         self._stream = None

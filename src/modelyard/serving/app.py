@@ -17,6 +17,7 @@ from modelyard.serving import (
     completions,
     embeddings,
     feedback,
+    generating,
     messages,
     models,
     responses,
@@ -30,7 +31,7 @@ from modelyard.serving.service import Service
 
 _ROUTED = (
     *(chat, completions, responses, messages),
-    *(models, embeddings, searching, feedback, status, asking),
+    *(models, embeddings, searching, feedback, status, asking, generating),
 )
 _SCHEMAS = "#/components/schemas/{model}"
 
