@@ -312,7 +312,10 @@ def test_settings_are_named_as_every_command_names_a_config(flowers: Project, wo
 
 def test_settings_that_are_not_there_are_named_with_the_nearest(flowers: Project) -> None:
     write_settings(flowers, "base_model: tiny\n")
-    for word, near in (("quik", "quick"), ("configs/fine_tuning/quick.yaml", "quick_config.yaml")):
+    for word, near in (
+        ("quik", "quick"),
+        ("configs/fine_tuning/quick.yaml", "'fine_tuning/quick'"),
+    ):
         ended = run_here("fine-tune", "--check", "--dataset", "flowers", "--config", word)
         refused(ended, 2, f"there is no config '{word}'", "did you mean", near)
 

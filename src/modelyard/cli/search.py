@@ -34,6 +34,8 @@ _READ_BYTES = 10_000_000
 _LONGEST_QUERY = 20_000
 """Characters of a query that is read from stdin."""
 _SHOWN_LINES = 3
+_ALSO = 3
+"""Other places of a text that are named with it; --json has all."""
 _STATES = {"same": "", "changed": "  (changed since)", "gone": "  (gone since)"}
 
 
@@ -337,7 +339,10 @@ def _result_lines(
     yield from (f"     {line}" for line in text.split("\n"))
     if explain:
         yield from (f"     {line}" for line in _explained(result))
-    yield from (f"     also {visible_line(also)}" for also in result.also)
+    if result.also:
+        more = len(result.also) - _ALSO
+        places = ", ".join(visible_line(also) for also in result.also[:_ALSO])
+        yield f"     also {places}" + (f" and {more:,} more" if more > 0 else "")
     if result.more:
         yield f"     more of this file: lines {', '.join(result.more)}"
     for link in result.related:
