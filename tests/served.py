@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from modelyard.access.caller import Caller
 from modelyard.access.keys import check_key, create_key
+from modelyard.answering.outside_engine import OutsideEngine
 from modelyard.core.layout import Project
 from modelyard.inference.engine_limits import EngineLimits
 from modelyard.serving.app import build_app
@@ -51,6 +52,7 @@ def serving(
     without_key: Caller | None = None,
     drain_s: float = 5.0,
     engine: EngineLimits | None = None,
+    outside: OutsideEngine | None = None,
 ) -> Iterator[Running]:
     """A service of the project until the block is left; answers then come to their end."""
     with open_service(
@@ -60,6 +62,7 @@ def serving(
         limits=limits or ServiceLimits(),
         without_key=without_key,
         note=lambda text: None,
+        outside=outside,
     ) as service:
         listener = listen("127.0.0.1", 0)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -25,6 +25,7 @@ from modelyard.answering.json_answers import check_schema
 from modelyard.answering.limits import service_scopes, take_turn
 from modelyard.answering.local_models import LocalModels
 from modelyard.answering.money.worst_case import longest_output, worst_case
+from modelyard.answering.outside_engine import OutsideEngine
 from modelyard.answering.prompt import CountTokens, bound_tokens, build_messages, estimate_tokens
 from modelyard.answering.recorded import Asked, SampleWriter
 from modelyard.answering.recorded_prompts import record_prompt
@@ -76,6 +77,7 @@ class Answerer:
     note: is told, in a sentence, what a person should know of a local model that is loaded.
     pause: waits between attempts; when it is ended early, nothing is tried again.
     engine: what the engine of each local base keeps to.
+    outside: the engine that computes the local models instead of this process.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class Answerer:
         note: Note = lambda _: None,
         pause: Pause = pause,
         engine: EngineLimits = _DEFAULT_LIMITS,
+        outside: OutsideEngine | None = None,
     ) -> None:
         self.project = project
+        self.outside = outside
         self.local_models = LocalModels(project, note=note, limits=engine)
         self.recorder = Recorder(project)
         self.speeds = Speeds(project)
@@ -177,6 +181,7 @@ class Answerer:
                 cancelled=request.cancelled,
             ),
             local_models=self.local_models,
+            outside=self.outside,
             open_client=self.open_client,
             on_text=on_text,
         )
@@ -326,7 +331,7 @@ class Answerer:
 
         Raises InvalidInput where its chat template knows no tools, and some are offered.
         """
-        if effective.model.settings.provider != "local":
+        if effective.model.settings.provider != "local" or self.outside is not None:
             return None
         try:
             local = self.local_models.find(effective.model, effective.environment)

@@ -22,6 +22,7 @@ from modelyard.answering.money.bill import Bill
 from modelyard.answering.money.ledger import Reservation, reserve
 from modelyard.answering.money.worst_case import WorstCase, worst_case
 from modelyard.answering.obstacles import find_obstacle, find_stand_in
+from modelyard.answering.outside_engine import OutsideEngine
 from modelyard.answering.prompt import wanted_schema
 from modelyard.answering.recorded import Answering, total_cost_usd, total_usage
 from modelyard.answering.request import (
@@ -73,6 +74,8 @@ class Run:
     """The calls that were made."""
     local_models: LocalModels
     """The models that run here."""
+    outside: OutsideEngine | None = None
+    """What computes them instead, where that is another process."""
     open_client: OpenClient
     """Opens the others."""
     on_text: OnText | None
@@ -114,6 +117,14 @@ class Run:
         if stand_in := find_stand_in(model, self.damaged):
             self.left_out.append(stand_in)
             return None
+        digest = None
+        if self.outside is not None and model.settings.provider == "local":
+            try:
+                placed = self.outside.place(model, self.effective.environment)
+            except ModelyardError as error:
+                self._leave_out(model, "not_local", str(error))
+                return None
+            model, digest = placed.model, placed.adapter_digest
         local = self._find_local(model)
         key = cache_key(self.effective, model, self.request, self.messages, local)
         if key is not None and (kept := self._kept(key)):
@@ -135,6 +146,9 @@ class Run:
         bill, repair_bill = Bill(worst.call_usd), Bill(worst.repair_usd)
         try:
             asked = self._open(model, local, size, worst, bill)
+            if asked is not None and digest is not None:
+                named = replace(asked.answering, adapter_digest=digest)
+                asked = replace(asked, answering=named)
             answer = self._draw(model, asked, worst, repair_bill) if asked else None
         finally:
             self._settle(reservation, bill, repair_bill)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Thread
@@ -20,6 +21,7 @@ from modelyard.inference.engine_limits import EngineLimits
 from modelyard.settings.units import SIZE
 
 if TYPE_CHECKING:
+    from modelyard.answering.outside_engine import OutsideEngine
     from modelyard.serving.checking import ServiceSetting
     from modelyard.serving.service import Service
 
@@ -54,6 +56,18 @@ def serve(
     max_batch: Annotated[
         int, typer.Option(min=1, max=1024, help="The most answers that are computed at once.")
     ] = 16,
+    engine_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Let another engine compute the local models: its API of OpenAI, such as "
+            "http://localhost:8000/v1.",
+        ),
+    ] = None,
+    engine_key: Annotated[
+        str | None,
+        typer.Option(metavar="REF", help="Where the key of that engine is: env:NAME."),
+    ] = None,
     certificate: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Serve over TLS with this certificate chain (PEM)."),
@@ -115,6 +129,7 @@ def serve(
         certificate=certificate,
         certificate_key=certificate_key,
         needs_keys=not insecure_local,
+        outside=_outside(project, engine_url, engine_key, base_model),
     )
     if check:
         _check(project, setting)
@@ -178,9 +193,12 @@ def _run(project: Project, setting: ServiceSetting, engine: EngineLimits, drain_
                 limits=ServiceLimits(),
                 without_key=None if setting.needs_keys else Caller(organisation=None),
                 note=print_warning,
+                outside=setting.outside,
             )
         )
-        base = find_base_to_load(project, environment, service.own_adapters, setting.base)
+        base = None
+        if setting.outside is None:
+            base = find_base_to_load(project, environment, service.own_adapters, setting.base)
         if base is None:
             service.loaded.set()
         else:  # torch is imported while the app is built
@@ -220,6 +238,37 @@ def _load(service: Service, base: str) -> None:
         print_warning(f"{base} is not loaded: {error}")
     else:
         print_note(f"{base} is loaded ({load_s:.1f} s)")
+
+
+def _outside(
+    project: Project, url: str | None, key: str | None, base: str | None
+) -> OutsideEngine | None:
+    """The engine that is named. Raises InvalidInput for what names none."""
+    from modelyard.answering.outside_engine import Engine, OutsideEngine
+
+    if url is None:
+        if key is not None:
+            raise InvalidInput(
+                "a key without an engine", where="--engine-key", hint="add --engine-url"
+            )
+        return None
+    if base is not None:
+        raise InvalidInput(
+            "no base is loaded where another engine computes",
+            where="--base-model",
+            hint="leave it out, or --engine-url",
+        )
+    if re.fullmatch(r"https?://[^\s/@?#]+(/[^\s?#]*)?", url) is None:
+        raise InvalidInput(
+            "is no URL without user, query and fragment",
+            where="--engine-url",
+            hint="such as http://localhost:8000/v1",
+        )
+    if key is not None and re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", key) is None:
+        raise InvalidInput(
+            "is no reference to a key", where="--engine-key", hint="such as env:ENGINE_KEY"
+        )
+    return OutsideEngine(project, Engine(url=url, key=key))
 
 
 def _bytes(text: str) -> int:

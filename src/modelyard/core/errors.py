@@ -47,6 +47,7 @@ in the package named here:
       NotConfirmed              cli
       NotDeployed               deployments
       NotEnoughMemory           training
+      NotServed                 answering
       NothingAllowed            inference
       NothingToIndex            retrieval
       OutputFailed              cli

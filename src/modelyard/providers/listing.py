@@ -13,6 +13,7 @@ from modelyard.providers.failures import broken, refusal, with_advice
 from modelyard.providers.hosted import HostedModel, Refused
 from modelyard.providers.masking import mask_said
 
+_NO_LIST = "no list of models"
 _MOST_BYTES = 16 << 20
 """A list of models; those that resell others have thousands."""
 
@@ -32,13 +33,22 @@ def find_model(model: HostedModel, *, timeout_s: float) -> bool | CallFailure | 
         if isinstance(found, CallFailure):
             return False if found.status == 404 else found
         return True
+    listed = list_models(model, timeout_s=timeout_s)
+    if isinstance(listed, CallFailure):
+        return None if listed.status in (404, 405, 501) or listed.reason == _NO_LIST else listed
+    return model.settings.model in listed
+
+
+def list_models(model: HostedModel, *, timeout_s: float) -> frozenset[str] | CallFailure:
+    """The names in the list of a compatible server, or why there is no list. Raises NoUsableKey."""
     listed = _get(model, "/models", timeout_s)
     if isinstance(listed, CallFailure):
-        return None if listed.status in (404, 405, 501) else listed
+        return listed
     rows = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(rows, list):
-        return None
-    return any(isinstance(row, dict) and row.get("id") == model.settings.model for row in rows)
+        return broken(_NO_LIST)
+    ids = (row.get("id") for row in rows if isinstance(row, dict))
+    return frozenset(each for each in ids if isinstance(each, str))
 
 
 def _get(model: HostedModel, path: str, timeout_s: float) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from modelyard.access.audit_reading import verify_audit
 from modelyard.access.keys import list_keys
+from modelyard.answering.outside_engine import OutsideEngine
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import LockHeld, exclusive_lock
@@ -40,6 +41,8 @@ class ServiceSetting:
     """Whether a request must have a key."""
     loads_base: bool = True
     """Whether a base of this machine answers."""
+    outside: OutsideEngine | None = None
+    """What computes the local models instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +145,9 @@ def _check_tls(project: Project, setting: ServiceSetting) -> None:
 
 
 def _check_base(project: Project, setting: ServiceSetting) -> None:
-    if setting.loads_base:
+    if setting.outside is not None:
+        setting.outside.names()
+    elif setting.loads_base:
         find_base_to_load(project, setting.environment, OwnAdapters(project), setting.base)
 
 

@@ -13,6 +13,7 @@ from modelyard.access.caller import Caller
 from modelyard.access.keys import find_caller
 from modelyard.answering.answer import Answerer
 from modelyard.answering.asked_model import load_asked
+from modelyard.answering.outside_engine import OutsideEngine
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import load_effective, load_live_domains
@@ -37,6 +38,7 @@ def open_service(
     limits: ServiceLimits,
     without_key: Caller | None,
     note: Note,
+    outside: OutsideEngine | None = None,
 ) -> Iterator[Service]:
     """A service, closed when the block is left.
 
@@ -45,7 +47,9 @@ def open_service(
     load_live_domains(environment, project=project)
     with ExitStack() as opened:
         audit = opened.enter_context(closing(AuditLog(project)))
-        answerer = opened.enter_context(Answerer(project, note=note, engine=engine))
+        answerer = opened.enter_context(
+            Answerer(project, note=note, engine=engine, outside=outside)
+        )
         answers = Answers(answerer, at_once=limits.answers_at_once, waiting=limits.waiting)
         opened.enter_context(closing(answers))
         yield Service(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Any
 
@@ -9,6 +10,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from modelyard.core.errors import ModelyardError
 from modelyard.serving.exchange import Exchange, Route
 from modelyard.serving.service import Service
 
@@ -23,8 +25,15 @@ def mount_probes(app: FastAPI, service: Service) -> None:
         return PlainTextResponse("ok\n")
 
     async def readyz(http: Request) -> Response:
-        """Whether the base is in memory, so that a request is answered at once."""
-        if service.loaded.is_set():
+        """Whether the base is in memory, or the engine outside answers."""
+        outside = service.answerer.outside
+        if outside is not None:
+            try:
+                await asyncio.to_thread(outside.names)
+            except ModelyardError:
+                words = "the engine does not answer\n"
+                return PlainTextResponse(words, 503, {"Retry-After": "5"})
+        if outside is not None or service.loaded.is_set():
             return PlainTextResponse("ready\n")
         return PlainTextResponse("the base is being loaded\n", 503, {"Retry-After": "2"})
 
@@ -54,7 +63,7 @@ async def status(exchange: Exchange) -> Response:
     waiting = figures.waiting + service.answers.turns.waiting
     content: dict[str, Any] = {
         "object": "service",
-        "is_ready": service.loaded.is_set(),
+        "is_ready": service.answerer.outside is not None or service.loaded.is_set(),
         "environment": service.environment,
         "organisation": caller.organisation,
         "answers_running": figures.running if sees_all else None,
