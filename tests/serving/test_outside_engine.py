@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.client import HTTPConnection
 from typing import Any
@@ -12,7 +12,6 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
-from modelyard.cli.main import main
 from test_leaving import ask, statuses, until
 
 from modelyard.access.audit_reading import export_audit
@@ -156,9 +155,13 @@ def test_only_chat_is_asked_of_the_engine(front: Running, engine: ProviderServer
     ],
 )
 def test_options_that_name_no_engine_are_refused(
-    talking: Project, capsys: pytest.CaptureFixture[str], given: list[str], where: str
+    talking: Project,
+    models_here: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    given: list[str],
+    where: str,
 ) -> None:
-    assert main(["serve", "--check", *given]) == 2
+    assert models_here("serve", "--check", *given) == 2
     said = capsys.readouterr().err
     assert where in said
     assert "word" not in said

@@ -15,7 +15,6 @@ from modelyard.configs.kinds.language_models import LanguageModel, Prices, is_lo
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.deployments.effective_settings import EffectiveModel
-from modelyard.providers.call import CallFailure
 from modelyard.providers.listing import list_models
 from modelyard.providers.open import open_provider
 
@@ -64,10 +63,11 @@ class OutsideEngine:
             now = time.monotonic()
             if self._listed_at is None or now - self._listed_at > _LISTED_FOR_S:
                 listed = list_models(self._client, timeout_s=_LIST_TIMEOUT_S)
-                if isinstance(listed, CallFailure):
+                if not isinstance(listed, frozenset):
                     self._listed_at = None
+                    reason = "it has no list" if listed is None else listed.reason
                     raise NotServed(
-                        f"the engine does not list its models: {listed.reason}",
+                        f"the engine does not list its models: {reason}",
                         hint="start it, or correct --engine-url and --engine-key",
                     )
                 self._names, self._listed_at = listed, now

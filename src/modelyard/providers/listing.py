@@ -13,7 +13,6 @@ from modelyard.providers.failures import broken, refusal, with_advice
 from modelyard.providers.hosted import HostedModel, Refused
 from modelyard.providers.masking import mask_said
 
-_NO_LIST = "no list of models"
 _MOST_BYTES = 16 << 20
 """A list of models; those that resell others have thousands."""
 
@@ -34,19 +33,18 @@ def find_model(model: HostedModel, *, timeout_s: float) -> bool | CallFailure | 
             return False if found.status == 404 else found
         return True
     listed = list_models(model, timeout_s=timeout_s)
-    if isinstance(listed, CallFailure):
-        return None if listed.status in (404, 405, 501) or listed.reason == _NO_LIST else listed
-    return model.settings.model in listed
+    return model.settings.model in listed if isinstance(listed, frozenset) else listed
 
 
-def list_models(model: HostedModel, *, timeout_s: float) -> frozenset[str] | CallFailure:
-    """The names in the list of a compatible server, or why there is no list. Raises NoUsableKey."""
+def list_models(model: HostedModel, *, timeout_s: float) -> frozenset[str] | CallFailure | None:
+    """The names in the list of a compatible server: None where it has no list, else why it did not
+    answer. Raises NoUsableKey."""
     listed = _get(model, "/models", timeout_s)
     if isinstance(listed, CallFailure):
-        return listed
+        return None if listed.status in (404, 405, 501) else listed
     rows = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(rows, list):
-        return broken(_NO_LIST)
+        return None
     ids = (row.get("id") for row in rows if isinstance(row, dict))
     return frozenset(each for each in ids if isinstance(each, str))
 
