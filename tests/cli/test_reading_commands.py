@@ -135,7 +135,7 @@ OF_THE_OWNER = "sharing:sharing"
 MEASURED = re.compile(
     r"[0-9][0-9.,]* ?(s|ms|min|h|GB|MB|kB|GFLOP/s)\b"  # of time, of the disk, of the machine
     r"|works: [A-Za-z', ]+WAL|not known: nothing can be written there"  # of the file system
-    r"|of [0-9]+ files and folders, such as"  # SQLite's own beside a database among them
+    r"|of [0-9]+ files and folders: "  # SQLite's own beside a database among them
     r"|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:]+Z?|[─ ]+"  # when it is printed, and the table around it
 )
 OF_FILES = ("project sharing",)

@@ -162,7 +162,6 @@ def list_concerns(shared: Shared) -> list[Misfit]:
     """Those that somebody should know of: who is locked out, and who can read what is not for them.
 
     What people put into the project themselves, as git does, may be open to more than the sharing.
-    What SQLite has beside a database comes and goes, and so do records that wait to be folded.
     """
     project = shared.project
     own = (project.local_state, project.versions, project.embeddings, project.experiments)
@@ -171,16 +170,7 @@ def list_concerns(shared: Shared) -> list[Misfit]:
         place = project.root / path
         return any(place == one or one in place.parents for one in own)
 
-    waiting = frozenset(project.traffic_segments)
-
-    def is_passing(path: str) -> bool:
-        return path.endswith(("-wal", "-shm")) or project.root / path in waiting
-
-    return [
-        each
-        for each in list_misfits(shared)
-        if (each.locks_out or is_own(each.path)) and not is_passing(each.path)
-    ]
+    return [each for each in list_misfits(shared) if each.locks_out or is_own(each.path)]
 
 
 def _places(project: Project) -> Iterator[Path]:
