@@ -47,6 +47,29 @@ def test_errors_are_those_of_the_command_without_a_service(
     assert "nowhere" in through[0][1] and "more than the 512 of the context" in through[2][1]
 
 
+def test_monitor_shows_the_queue_and_the_evictions_of_the_service(
+    running: Running, models_here: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models_here("ask", "--model", "base:talking", "Hi") == 0
+    capsys.readouterr()
+    models_here("monitor", "--json")
+    assert json.loads(capsys.readouterr().out)["service"] == {
+        "answers_running": 0,
+        "requests_waiting": 0,
+        "adapters": 0,
+        "adapter_evictions": 0,
+    }
+    models_here("monitor")
+    assert "Service: 0 answers running, 0 requests waiting" in capsys.readouterr().out
+
+
+def test_of_a_service_that_does_not_answer_nothing_is_known(
+    talking: Project, models_here: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models_here("monitor", "--json")
+    assert json.loads(capsys.readouterr().out)["service"] is None
+
+
 def test_only_the_socket_lets_a_request_say_whose_it_is(running: Running) -> None:
     host = running.url.removeprefix("http://")
     for headers, status in (

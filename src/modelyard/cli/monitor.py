@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -19,6 +19,7 @@ from modelyard.cli.render import (
     print_lines,
     print_note,
     print_table,
+    print_text,
     print_title,
     print_warning,
 )
@@ -33,13 +34,13 @@ from modelyard.core.errors import (
 from modelyard.core.given_paths import require_file_place, write_given_file
 from modelyard.core.layout import Project, find_project
 from modelyard.core.os_errors import NoSpace
-from modelyard.core.wording import day_and_time
+from modelyard.core.wording import counted, day_and_time
 from modelyard.settings.units import DURATION
 
 if TYPE_CHECKING:
     from modelyard.configs.kinds.integration import ModelIntegration, PerformanceMonitoring
     from modelyard.monitoring.measures import Metric
-    from modelyard.monitoring.monitor import MonitoredMeasure, MonitorReport
+    from modelyard.monitoring.monitor import MonitoredMeasure, MonitorReport, ServiceNow
     from modelyard.monitoring.periods import GroupBy
 
 _METRICS = "accuracy, latency, cost, usage, errors, backups"
@@ -233,7 +234,29 @@ class _Asked:
             ab_test=joint.ab_test.name if joint and joint.ab_test and by_variant else None,
             now_ms=now_ms,
         )
+        report = replace(report, service=_service_now(self.project, self.environment))
         return joint, settings, report, now_ms
+
+
+def _service_now(project: Project, environment: str) -> ServiceNow | None:
+    """What the service of this environment does, where one answers."""
+    from modelyard.cli.service_client import RunningService
+    from modelyard.monitoring.monitor import ServiceNow
+
+    found = RunningService(project, environment).get("/v1/service") or {}
+    counts = [
+        found.get(name) for name in ("answers_running", "requests_waiting", "adapter_evictions")
+    ]
+    adapters = found.get("adapters")
+    if not isinstance(adapters, list) or not all(isinstance(count, int) for count in counts):
+        return None
+    running, waiting, evictions = (int(count or 0) for count in counts)
+    return ServiceNow(
+        answers_running=running,
+        requests_waiting=waiting,
+        adapters=len(adapters),
+        adapter_evictions=evictions,
+    )
 
 
 def _warn_of_budgets(asked: _Asked, joint: ModelIntegration) -> None:
@@ -365,6 +388,13 @@ def _print_report(report: MonitorReport, since: str) -> None:
 
     window = DURATION.show(report.window_s)
     print_table(*build_table(report.rows, since, window))
+    if (now := report.service) is not None:
+        print_text(
+            f"Service: {counted(now.answers_running, 'answer')} running, "
+            f"{counted(now.requests_waiting, 'request')} waiting, "
+            f"{counted(now.adapters, 'adapter')} in memory, "
+            f"{counted(now.adapter_evictions, 'eviction')} since it began"
+        )
     for group in report.groups:
         print_title(f"{report.by} {group.name}" if group.name else f"no {report.by}")
         print_table(*build_table(group.measures, since, None))

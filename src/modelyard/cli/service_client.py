@@ -62,6 +62,21 @@ class RunningService:
             connected.close()
         return connected is not None
 
+    def get(self, path: str) -> dict[str, Any] | None:
+        """The JSON object at a path; None where no service answers with one in two seconds."""
+        connected = self.connect()
+        if connected is None:
+            return None
+        connected.settimeout(_CONNECT_S)
+        with closing(_UnixConnection(connected)) as connection:
+            try:
+                connection.request("GET", path)
+                response = connection.getresponse()
+                found = parse_json(response.read()) if response.status == 200 else None
+            except (OSError, HTTPException, InvalidJson):
+                return None
+        return found if isinstance(found, dict) else None
+
     @contextmanager
     def post(
         self, path: str, body: Any, *, organisation: str | None

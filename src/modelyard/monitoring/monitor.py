@@ -79,6 +79,20 @@ class MonitoredGroup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceNow:
+    """What a running service does at this moment, and since it began."""
+
+    answers_running: int
+    """Answers that are being given."""
+    requests_waiting: int
+    """Requests in its queue."""
+    adapters: int
+    """Adapters in memory."""
+    adapter_evictions: int
+    """Adapters that were dropped for others since it began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorReport:
     """What was answered in an environment, and whether it was good, fast and cheap enough."""
 
@@ -117,6 +131,8 @@ class MonitorReport:
         """Everything that can have a threshold."""
         return (*self.measures, *self.backups)
 
+    service: ServiceNow | None = None
+    """The service that runs in the environment; null: none answers this user, so it is unknown."""
     ab_test: VariantsCompared | None = None
     """With `--by variant` the A/B test that runs, since it began; null: none does."""
 

@@ -68,6 +68,7 @@ async def status(exchange: Exchange) -> Response:
         "organisation": caller.organisation,
         "answers_running": figures.running if sees_all else None,
         "requests_waiting": waiting if sees_all else None,
+        "adapter_evictions": sum(base.evictions for base in figures.bases) if sees_all else None,
         "adapters": adapters,
         "recent_answers": [asdict(answer) for answer in recent],
     }
