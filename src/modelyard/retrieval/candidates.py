@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
+import numpy.typing as npt
 
 from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.core.globs import glob_pattern
@@ -38,9 +39,11 @@ RARE_SHARE = 0.01
 _RARE_AT_LEAST = 10
 _SPARE = 50
 """Candidates beyond those wanted, since equal texts are shown once."""
+_FEW_TERMS = 3
+"""Terms of a query that counts as answered when a chunk has all of them: a name or a phrase."""
 RANKED_BELOW = 0.7
 """The factor for the score of a chunk that `rank_below` names."""
-OLDEST = 0.7
+OLDEST = 0.85
 """The factor for the score of a chunk that is very old: an exact match outweighs its age."""
 NAMED_FILE = 0.4
 """What is added to the score of a chunk when the query names its file."""
@@ -183,7 +186,8 @@ def find_candidates(
         else match(
             index.encoder.model, ranked.closest, float(ranked.lexical.max(initial=0)), ideal
         ),
-        certain=bool(len(ranked.rows) and (query.phrases or known_names)),
+        certain=bool(len(ranked.rows) and (query.phrases or known_names))
+        or (0 < len(query.terms) <= _FEW_TERMS and _has_all(snapshot, query, allowed)),
     )
     sources = snapshot.sources(ranked.rows)
     in_code = [dict[str, float]()] * len(ranked.rows)
@@ -211,6 +215,12 @@ def find_candidates(
             Candidate(index=index, snapshot=snapshot, row=row, source=source, scores=scores)
         )
     return searched, candidates
+
+
+def _has_all(snapshot: IndexSnapshot, query: Query, allowed: npt.NDArray[np.bool_] | None) -> bool:
+    """Whether a chunk that may be shown has every term of a query."""
+    rows = snapshot.postings.rows_with_all(query.terms)
+    return bool(len(rows) if allowed is None else allowed[rows].any())
 
 
 def _find_names(query: Query, snapshot: IndexSnapshot) -> tuple[Rows | None, list[str]]:
