@@ -3,7 +3,7 @@
 Two counts over a sample of chunks tell: how many letters are of another script than Latin, and in
 prose how many words are English function words. Measured on the documentation of FastAPI in 24
 languages and of five other projects in English: function words are 22 to 38% of English prose and
-12% of its changelogs, and 0 to 8% of pages in other languages, 12% where half of a page is not
+12% of its changelogs, and 0 to 9% of pages in other languages, 12% where half of a page is not
 translated. So the bound finds an index that is mostly not English; it says nothing of single pages,
 and of code and logs only the script is known.
 """
