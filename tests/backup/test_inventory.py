@@ -62,7 +62,7 @@ PLACES: dict[str, tuple[tuple[Any, ...], str]] = {
     "versions_lock": ((), NEVER),
     "lock": (("x", "y"), NEVER),
 }
-NO_PLACES = {"root", "folders", "is_in_version", "is_confidential"}
+NO_PLACES = {"root", "kept_in", "folders", "is_in_version", "is_confidential"}
 NO_PLACES |= {"written_path", "show", "contain"}
 OPTIONS = ("include_datasets", "include_experiments", "include_embeddings", "include_telemetry")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,31 +13,18 @@ import typer
 
 from modelyard.cli.job_progress import LogProgress, showing_progress
 from modelyard.cli.options import Environment, Json, chosen_environment
-from modelyard.cli.render import (
-    bold_marks,
-    print_json,
-    print_lines,
-    print_note,
-    print_table,
-    print_title,
-)
+from modelyard.cli.render import print_json, print_note
 from modelyard.cli.stdin import read_piped
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.errors import InvalidInput, NoData
-from modelyard.core.layout import find_project
-from modelyard.core.wording import counted, visible_line, visible_text
+from modelyard.core.layout import Project, find_project
 
 if TYPE_CHECKING:
-    from modelyard.retrieval.evaluate import SearchEvaluation
-    from modelyard.retrieval.results import Result, SearchResults
-    from modelyard.retrieval.tuning import WeightTuning
+    from modelyard.retrieval.indexes import SearchSettings
 
 _READ_BYTES = 10_000_000
 _LONGEST_QUERY = 20_000
 """Characters of a query that is read from stdin."""
-_SHOWN_LINES = 3
-_ALSO = 3
-"""Other places of a text that are named with it; --json has all."""
-_STATES = {"same": "", "changed": "  (changed since)", "gone": "  (gone since)"}
 
 
 def search(
@@ -56,6 +44,15 @@ def search(
             help="A search index, NAME or GROUP/NAME; may be given again. Default: those of the "
             "groups of configs/embedding_models/semantic_search.yaml. With --eval DIR: the one "
             "whose encoder is evaluated.",
+        ),
+    ] = None,
+    within: Annotated[
+        Path | None,
+        typer.Option(
+            "--in",
+            metavar="PATH",
+            help="Search this folder, git work tree or file instead, without a project or config. "
+            "Its index is made first and kept in the cache.",
         ),
     ] = None,
     top: Annotated[
@@ -161,12 +158,11 @@ def search(
     """Find chunks of files by meaning and by words.
 
     In documentation, code, logs and metrics: whatever configs/embedding_models/ declares. Indexes
-    are made by `models update-embeddings`. docs/search.md explains the ranking. A result whose file
-    has changed or gone since then says so.
+    are made by `models update-embeddings`; with --in, no project is needed. docs/search.md explains
+    the ranking. A result whose file has changed or gone since then says so.
     """
-
     if evaluate:
-        given = (query, top, per_file, modality, least_score, related)
+        given = (query, within, top, per_file, modality, least_score, related)
         flags = (filters, explain, no_rerank, strict)
         if any(each is not None for each in given) or any(flags):
             raise InvalidInput(
@@ -174,18 +170,33 @@ def search(
             )
         if qrels is not None and len(evaluate) > 1:
             raise InvalidInput("--qrels has the answers of one --eval, and several are given")
-        measure = _tune if tune else _evaluate
-        measure(evaluate, qrels, indexes or [], kind, as_json, environment)
+        from modelyard.cli.search_evaluation import evaluate_ranking
+
+        evaluate_ranking(
+            evaluate,
+            tune=tune,
+            qrels=qrels,
+            indexes=indexes or [],
+            kind=kind,
+            as_json=as_json,
+            environment=environment,
+        )
         return
+    if within is not None and (indexes or environment is not None):
+        raise InvalidInput(
+            "--in PATH searches no index of a project", hint="leave --domain and --env out"
+        )
     if related is not None:
         others = (query, per_file, modality, least_score, qrels, kind)
         if any(each is not None for each in others) or any(
             (filters, explain, no_rerank, strict, tune)
         ):
             raise InvalidInput(
-                "--related takes no QUERY", hint="only --domain, --top, --env and --json go with it"
+                "--related takes no QUERY",
+                hint="only --domain, --in, --top, --env and --json go with it",
             )
-        _show_related(related, indexes or [], top, as_json, environment)
+        with _searched(within, environment) as searched:
+            _show_related(related, searched, indexes or [], top, as_json)
         return
     if query is None:
         raise InvalidInput("say what to look for", hint='models search "how do I roll back"')
@@ -194,28 +205,58 @@ def search(
 
     from modelyard.retrieval.search import search as find
 
-    project = find_project()
-    found = find(
-        project,
-        _read_query() if query == "-" else query,
-        indexes=indexes or [],
-        top=top,
-        filters=_read_filters(filters or []),
-        environment=chosen_environment(project, environment),
-        rerank=not no_rerank,
-        modality=modality,
-        per_file=per_file,
-        progress=LogProgress(),
-    )
+    text = _read_query() if query == "-" else query
+    with _searched(within, environment) as searched:
+        found = find(
+            searched.project,
+            text,
+            indexes=indexes or [],
+            top=top,
+            filters=_read_filters(filters or []),
+            environment=searched.environment,
+            settings=searched.settings,
+            rerank=not no_rerank,
+            modality=modality,
+            per_file=per_file,
+            progress=LogProgress(),
+        )
     if least_score is not None:
         kept = tuple(each for each in found.results if each.scores.final >= least_score)
         found = replace(found, results=kept)
     if as_json:
         print_json(found)
     else:
-        _print_results(found, explain)
+        from modelyard.cli.search_results import print_results
+
+        print_results(found, explain=explain)
     if (strict and found.answered is False) or (least_score is not None and not found.results):
         sys.exit(NoData.exit_code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Searched:
+    """What is searched: an environment of the project, or a folder."""
+
+    project: Project
+    environment: str
+    settings: SearchSettings | None
+    """None: what the configs of the environment say."""
+
+
+@contextmanager
+def _searched(within: Path | None, environment: str | None) -> Iterator[_Searched]:
+    if within is None:
+        project = find_project()
+        chosen = chosen_environment(project, environment)
+        yield _Searched(project=project, environment=chosen, settings=None)
+        return
+    from modelyard.retrieval.searched_folder import open_searched_folder
+
+    with showing_progress() as progress, open_searched_folder(within, progress) as folder:
+        progress.end()
+        yield _Searched(
+            project=folder.project, environment=DEFAULT_ENVIRONMENT, settings=folder.settings
+        )
 
 
 def _read_query() -> str:
@@ -241,40 +282,27 @@ def _read_query() -> str:
 
 
 def _show_related(
-    place: str, indexes: list[str], top: int | None, as_json: bool, environment: str | None
+    place: str, searched: _Searched, indexes: list[str], top: int | None, as_json: bool
 ) -> None:
     from modelyard.retrieval.nearby import find_nearby
 
-    project = find_project()
     found = find_nearby(
-        project,
+        searched.project,
         place,
         indexes=indexes,
         top=top,
-        environment=chosen_environment(project, environment),
+        environment=searched.environment,
+        settings=searched.settings,
     )
     if as_json:
         print_json(found)
         return
-    for note in found.notes:
-        print_note(f"note: {note}")
-    chunk = found.chunk
-    print_note(
-        visible_line(
-            f"near {chunk.path}:{chunk.first_line}-{chunk.last_line}  {_first_line(chunk.title)}"
-        )
-    )
-    for number, near in enumerate(found.results, 1):
-        chunk = near.chunk
-        where = f"{chunk.path}:{chunk.first_line}-{chunk.last_line}"
-        head = "  ".join(part for part in (where, _first_line(chunk.title)) if part)
-        state = _STATES[near.state]
-        print_lines([f"{number}. {visible_line(head)}  [{near.index}]  {near.cosine:.3f}{state}"])
-        print_lines(f"     {visible_line(line)}" for line in chunk.text.split("\n")[:_SHOWN_LINES])
+    from modelyard.cli.search_results import print_nearby
+
+    print_nearby(found)
 
 
 def _read_filters(words: list[str]) -> dict[str, str]:
-
     filters: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -284,214 +312,3 @@ def _read_filters(words: list[str]) -> dict[str, str]:
             raise InvalidInput(f"--filter {key} is given twice")
         filters[key] = value
     return filters
-
-
-def _print_results(found: SearchResults, explain: bool) -> None:
-
-    for note in found.notes:
-        print_note(f"note: {note}")
-    if explain:
-        print_lines(_understood(found))
-    if not found.results:
-        print_note("nothing found")
-    bold = bold_marks()
-    for place, result in enumerate(found.results, 1):
-        print_lines(_result_lines(place, result, explain, bold))
-
-
-def _understood(found: SearchResults) -> Iterator[str]:
-
-    query = found.query
-    yield f"terms    {' '.join(query.terms) or '(none)'}"
-    if query.phrases:
-        yield "phrases  " + visible_line(", ".join(f'"{phrase}"' for phrase in query.phrases))
-    if query.names:
-        yield "names    " + visible_line(", ".join(query.names))
-    for index in found.asked:
-        allowed = (
-            "" if index.allowed == index.chunks else f", {index.allowed:,} of them let through"
-        )
-        yield (
-            f"asked    {index.index}: {counted(index.chunks, 'chunk')}{allowed}; "
-            f"dense {index.dense_weight:.0%} ({visible_line(index.because)})"
-        )
-    if found.reranker is not None:
-        read = sum(result.scores.reranked is not None for result in found.results)
-        yield visible_line(f"reranked {read} of the results below, by {found.reranker}")
-    yield ""
-
-
-def _result_lines(
-    place: int, result: Result, explain: bool, bold: tuple[str, str] | None
-) -> Iterator[str]:
-
-    chunk = result.chunk
-    where = f"{chunk.path}:{chunk.first_line}-{chunk.last_line}"
-    head = visible_line("  ".join(part for part in (where, _first_line(chunk.title)) if part))
-    start, end = bold or ("", "")
-    state = _STATES[result.state]
-    yield f"{place}. {start}{head}{end}  [{result.index}]  {result.scores.final:.3f}{state}"
-    start, end = bold or ("‹", "›")
-    text = "".join(
-        f"{start}{visible_text(piece)}{end}" if matched else visible_text(piece)
-        for piece, matched in result.snippet.pieces()
-    )
-    yield from (f"     {line}" for line in text.split("\n"))
-    if explain:
-        yield from (f"     {line}" for line in _explained(result))
-    if result.also:
-        more = len(result.also) - _ALSO
-        places = ", ".join(visible_line(also) for also in result.also[:_ALSO])
-        yield f"     also {places}" + (f" and {more:,} more" if more > 0 else "")
-    if result.more:
-        yield f"     more of this file: lines {', '.join(result.more)}"
-    for link in result.related:
-        target = f"{link.path}:{link.first_line}  {_first_line(link.title)}".rstrip()
-        yield f"     → {visible_line(target)}  [{link.index}]  {visible_line(link.why)}"
-    yield ""
-
-
-def _first_line(title: str) -> str:
-    return title.partition("\n")[0]
-
-
-def _explained(result: Result) -> Iterator[str]:
-    from modelyard.retrieval.candidates import FACTORS
-    from modelyard.retrieval.ranking import CROWDING_WEIGHT
-
-    scores = result.scores
-    boosts = "".join(
-        f"; {name} {'x' if name in FACTORS else '+'} {value:.2f}"
-        for name, value in scores.boosts.items()
-    )
-    rest = 1 - scores.dense_weight
-    crowding = CROWDING_WEIGHT * scores.crowding
-    yield (
-        f"{scores.fused:.3f} = {scores.dense_weight:.2f} x (dense {scores.dense:.3f} "
-        f"{'-' if crowding >= 0 else '+'} crowding {abs(crowding):.3f}) "
-        f"+ {rest:.2f} x lexical {scores.lexical:.2f}/{scores.lexical_scale:.2f}{boosts}"
-    )
-    if scores.reranked is not None:
-        yield f"logistic(reranked {scores.reranked:.2f}){boosts} = {scores.final:.3f}"
-
-
-def _evaluate(
-    sources: list[Path],
-    qrels: Path | None,
-    indexes: list[str],
-    kind: Literal["text", "code"] | None,
-    as_json: bool,
-    environment: str | None,
-) -> None:
-    from modelyard.retrieval.evaluate import SearchEvaluations, evaluate_search
-
-    project = find_project()
-    with showing_progress() as progress:
-        evaluations = [
-            evaluation
-            for source in sources
-            for evaluation in evaluate_search(
-                project,
-                source,
-                qrels=qrels,
-                indexes=indexes,
-                kind=kind,
-                environment=chosen_environment(project, environment),
-                progress=progress,
-            )
-        ]
-    if as_json:
-        print_json(SearchEvaluations(sets=tuple(evaluations)))
-        return
-    for evaluation in evaluations:
-        _print_evaluation(evaluation)
-
-
-def _print_evaluation(evaluation: SearchEvaluation) -> None:
-
-    print_title(
-        f"{evaluation.name}: {counted(evaluation.queries, 'query', 'queries')}, "
-        f"{counted(evaluation.chunks, 'chunk')}, "
-        f"dense {evaluation.dense_weight:.0%}, vectors of {evaluation.encoder}"
-    )
-    if evaluation.unknown:
-        unknown, more = evaluation.unknown, ", ..." if evaluation.unknown[3:] else ""
-        print_note(
-            f"note: {len(unknown):,} of {evaluation.answers:,} answers name no file there: "
-            f"{visible_line(', '.join(unknown[:3]))}{more}"
-        )
-    print_table(
-        ["measure", ">dense", ">lexical", ">fused", ">fused less the better side"],
-        [
-            (
-                name,
-                measure.dense.shown,
-                measure.lexical.shown,
-                measure.fused.shown,
-                measure.gain.signed,
-            )
-            for name, measure in evaluation.measures.items()
-        ],
-    )
-
-
-def _tune(
-    sources: list[Path],
-    qrels: Path | None,
-    indexes: list[str],
-    kind: Literal["text", "code"] | None,
-    as_json: bool,
-    environment: str | None,
-) -> None:
-    from modelyard.retrieval.tuning import tune_weights
-
-    project = find_project()
-    with showing_progress() as progress:
-        found = tune_weights(
-            project,
-            sources,
-            qrels=qrels,
-            indexes=indexes,
-            kind=kind,
-            environment=chosen_environment(project, environment),
-            progress=progress,
-        )
-    if as_json:
-        print_json(found)
-    else:
-        _print_tuning(found)
-
-
-def _print_tuning(found: WeightTuning) -> None:
-    from modelyard.retrieval.tuning import TRIED
-
-    rows = []
-    for each in found.sets:
-        by_weight = {score.dense_weight: f"{score.ndcg:.3f}" for score in each.tried}
-        rows.append(
-            (
-                each.name,
-                *(by_weight[weight] for weight in TRIED),
-                f"{by_weight[each.dense_weight]} ({each.dense_weight:.0%})",
-            )
-        )
-    print_title("nDCG@10 by the weight of the dense score")
-    print_table(["set", *(f">{weight:.0%}" for weight in TRIED), ">as configured"], rows)
-    print_title("each set with the weight that is best on the others of its kind")
-    print_table(
-        ["set", "kind", ">of the others", ">gain on the config's", ">best on itself"],
-        [
-            (
-                each.name,
-                each.kind,
-                "none" if each.chosen_by_others is None else f"{each.chosen_by_others:.0%}",
-                "unknown" if each.gain is None else each.gain.signed,
-                f"{each.best:.0%}",
-            )
-            for each in found.sets
-        ],
-    )
-    for kind, weight in found.best.items():
-        alone = sum(each.kind == kind for each in found.sets) == 1
-        doubt = "; with one set, how well that holds on others is unknown" if alone else ""
-        print_note(f"best on all sets of {kind}: fusion.dense {weight:.0%}{doubt}")

@@ -58,6 +58,8 @@ class Project:
     """The places of one project; `docs/architecture.md` draws them."""
 
     root: Path
+    kept_in: Path | None = None
+    """Where `models/` and `.models/` lie instead, of a folder that is searched and no project."""
 
     # configs/
     @property
@@ -83,7 +85,7 @@ class Project:
     # models/
     @property
     def models(self) -> Path:
-        return self.root / "models"
+        return (self.kept_in or self.root) / "models"
 
     @property
     def bases(self) -> Path:
@@ -137,7 +139,7 @@ class Project:
     # .models/
     @property
     def local_state(self) -> Path:
-        return self.root / ".models"
+        return (self.kept_in or self.root) / ".models"
 
     @property
     def project_file(self) -> Path:
@@ -305,3 +307,8 @@ def cache_folder() -> Path:
 def shared_lock(name: str) -> Path:
     """The lock of something that all projects of a user share."""
     return cache_folder() / "locks" / f"{check_name(name, 'lock')}.lock"
+
+
+def searched_folders() -> Path:
+    """Where the indexes of searched folders lie that are no projects, a folder for each."""
+    return cache_folder() / "searched"

@@ -21,6 +21,7 @@ from modelyard.retrieval.index_file import IndexedChunk
 from modelyard.retrieval.index_snapshot import IndexSnapshot, OpenedIndex
 from modelyard.retrieval.indexes import (
     SearchIndex,
+    SearchSettings,
     choose_indexes,
     load_search_settings,
     update_command,
@@ -67,14 +68,16 @@ def find_nearby(
     indexes: Sequence[str] = (),
     top: int | None = None,
     environment: str = DEFAULT_ENVIRONMENT,
+    settings: SearchSettings | None = None,
 ) -> NearChunks:
     """The chunks of these indexes (default: those that a search uses) nearest to a place.
 
     place: FILE:LINE, from the current folder or from the project's root.
+    settings: default: what the configs of the environment say.
     Raises InvalidInput for a place that no index has, and NoData when none of them is built.
     """
     path, line = _read_place(place)
-    settings = load_search_settings(project, environment)
+    settings = settings or load_search_settings(project, environment)
     groups = settings.rules.groups if settings.rules else ()
     chosen = choose_indexes(settings.indexes, indexes, groups=groups)
     if not chosen:

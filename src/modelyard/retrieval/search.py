@@ -21,6 +21,7 @@ from modelyard.retrieval.filters import explain_no_match
 from modelyard.retrieval.index_snapshot import IndexSnapshot, OpenedIndex, check_index
 from modelyard.retrieval.indexes import (
     SearchIndex,
+    SearchSettings,
     choose_indexes,
     load_search_settings,
     require_modality,
@@ -71,12 +72,14 @@ class Searcher:
         project: Project,
         *,
         environment: str = DEFAULT_ENVIRONMENT,
+        settings: SearchSettings | None = None,
         encoders: Encoders | None = None,
         progress: Progress | None = None,
     ) -> None:
+        """settings: default: what the configs of the environment say."""
         self._project = project
         self._environment = environment
-        settings = load_search_settings(project, environment)
+        settings = settings or load_search_settings(project, environment)
         self._indexes = settings.indexes
         self._rules = settings.rules or _DEFAULT_RULES
         self._progress = progress or Silent()
@@ -328,13 +331,16 @@ def search(
     top: int | None = None,
     filters: Mapping[str, str] | None = None,
     environment: str = DEFAULT_ENVIRONMENT,
+    settings: SearchSettings | None = None,
     rerank: bool = True,
     modality: Modality | None = None,
     per_file: int | None = None,
     progress: Progress | None = None,
 ) -> SearchResults:
     """One search, as `Searcher.search` does it; a Searcher is faster from the second one on."""
-    with closing(Searcher(project, environment=environment, progress=progress)) as searcher:
+    with closing(
+        Searcher(project, environment=environment, settings=settings, progress=progress)
+    ) as searcher:
         return searcher.search(
             text,
             indexes=indexes,

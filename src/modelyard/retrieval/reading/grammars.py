@@ -200,7 +200,7 @@ GRAMMARS: Mapping[str, Grammar] = {
     )
 }
 
-_ENDINGS = {
+ENDINGS: Mapping[str, str] = {
     ".py": "python",
     ".pyi": "python",
     ".sh": "shell",
@@ -242,12 +242,13 @@ _ENDINGS = {
     ".tfvars": "hcl",
     ".hcl": "hcl",
 }
+"""The language of a file by its name's ending."""
 
 
 def grammar_of(ending: str, first_line: str) -> Grammar | None:
     """The language of a file by its name's ending (`.py`), else by its `#!` line."""
-    if ending in _ENDINGS:
-        return GRAMMARS[_ENDINGS[ending]]
+    if ending in ENDINGS:
+        return GRAMMARS[ENDINGS[ending]]
     if first_line.startswith("#!"):
         program = first_line[2:200]
         if "python" in program:
