@@ -272,7 +272,7 @@ def measure_beside(name: str, count: int, seconds: float) -> Beside:
         with busy(count):
             job.watch(lambda: bool(job.points))
             start = job.measure(seconds)
-        time.sleep(RETURN_WINDOW_S)
+        job.measure(RETURN_WINDOW_S)
         alone_again = job.measure(seconds)
     rates = f"alone {alone:.1f} and {alone_again:.1f} a second, {start:.1f} from the start"
     print(

@@ -112,6 +112,38 @@ def test_long_chunks_in_bf16_give_the_logits_of_one_pass(chunk: int) -> None:
     assert difference < 0.03
 
 
+def logits_by_threads(decoder: Decoder, segments: list[Segment], threads: int) -> torch.Tensor:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return decoder.step(segments).clone()
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype, tmp_path: Path) -> None:
+    config = LlamaConfig(
+        vocab_size=97,
+        hidden_size=512,
+        intermediate_size=768,
+        num_hidden_layers=2,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+    )
+    model = tiny_model(config).to(dtype)
+    adapter = write_adapter(tmp_path / "adapter", model, seed=3, r=16)
+    decoder = opened(model)
+    slots = [decoder.bank.acquire(decoder.bank.load(adapter)), None]
+    row = decoder.kv.allocate(256)
+    decoder.step([Segment(row, tokens(40), 0, slots[0], "none")])
+    for slot in slots:
+        for count in (1, 4, 5, 7, 10, 33, 130):
+            chunk = [Segment(row, tokens(count), 40, slot, "all")]
+            one, *more = (logits_by_threads(decoder, chunk, threads) for threads in (1, 2, 3))
+            assert all(torch.equal(one, other) for other in more), (slot, count)
+
+
 def test_logits_come_in_the_order_of_the_segments_and_only_where_they_are_asked_for() -> None:
     decoder = opened(tiny_model(FAMILIES["llama, tied"]))
     rows = [tokens(9, seed) for seed in range(3)]

@@ -84,7 +84,7 @@ def test_some_of_a_prompt_is_computed_however_slow_its_tokens_are() -> None:
     budget.record(4, 0, 0.01)
     for _ in range(20):
         budget.record(4, budget.tokens(4), 9.0)
-    assert budget.tokens(4) == 32
+    assert budget.tokens(4) == 16
 
 
 def test_half_of_a_budget_is_for_the_first_prompt_and_the_rest_for_the_shortest() -> None:

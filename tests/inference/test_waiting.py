@@ -11,8 +11,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import torch
 
-from modelyard.inference.waiting import OWN_SETTINGS, WaitPolicy, read_waits, waited_between
+from modelyard.inference import waiting
+from modelyard.inference.waiting import (
+    OWN_SETTINGS,
+    WaitPolicy,
+    fitting_threads,
+    read_waits,
+    waited_between,
+)
 
 two_cpus = pytest.mark.skipif(
     len(os.sched_getaffinity(0)) < 2 or not read_waits(),
@@ -61,6 +69,31 @@ def test_a_load_after_a_long_quiet_time_is_no_failed_trial() -> None:
     beside_one_busy_process(policy, 480)
     assert follow(policy, [0.1] * 100, start_s=1000).endswith("s")
     assert follow(policy, [1.3] + [0.1] * 5, start_s=2000) == "....ss"
+
+
+def test_fewer_threads_are_contended_by_less() -> None:
+    policy = WaitPolicy()
+    follow(policy, [1.3])
+    said = [policy.read(0.33, now_s=index / 2, fewer=True) for index in range(1, 200)]
+    assert not any(said)
+    assert policy.read(0.05, now_s=200.0, fewer=True)
+
+
+def test_a_step_is_computed_by_the_threads_that_have_a_core_and_the_rest_by_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    found = []
+    try:
+        for fitting in (None, 1, 3):
+            monkeypatch.setattr(waiting, "_fitting", fitting)
+            with fitting_threads():
+                found.append(torch.get_num_threads())
+            found.append(torch.get_num_threads())
+    finally:
+        torch.set_num_threads(threads)
+    assert found == [2, 2, 1, 2, 2, 2]
 
 
 def test_a_thread_that_began_between_two_readings_counts_from_its_start() -> None:

@@ -42,6 +42,10 @@ _BULK = 128
 """Tokens of one adapter, one after another, from which they are computed by themselves, in the
 compute type: fewer are not worth the kernels that oneDNN makes for each number of tokens."""
 
+_ROWS_AT_ONCE = 4
+"""Tokens of one adapter by itself are filled up to a multiple: MKL divides them among its threads,
+and sums the rows of a part that is no multiple in another order."""
+
 Runs = Sequence[tuple[int | None, int]]
 """Slots of a step's tokens, with how many follow each other in each."""
 
@@ -280,6 +284,8 @@ class LoraBank:
         stacks = rack.stacks(first, count)
         tokens = sorted(token for own in members.values() for token in own)
         size = max(len(own) for own in members.values())
+        if count == 1 and size > _ROWS_AT_ONCE:
+            size = -(-size // _ROWS_AT_ONCE) * _ROWS_AT_ONCE
         batches = [
             [*own, *([tokens[0]] * (size - len(own)))]
             for own in (members.get(place, ()) for place in range(first, last + 1))

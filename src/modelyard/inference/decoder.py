@@ -30,6 +30,7 @@ from modelyard.inference.layers import (
 )
 from modelyard.inference.linears import FrozenLinear, pack_linear
 from modelyard.inference.structure import DecoderParts, DecoderShape, LayerParts
+from modelyard.inference.waiting import fitting_threads
 
 Linear = Callable[[Tensor], Tensor]
 """A frozen linear layer, x: [t, i] to [t, o]."""
@@ -179,6 +180,10 @@ class Decoder:
     def step(self, segments: Sequence[Segment]) -> Tensor:
         """Compute the segments together, no two of the same row; see `TokenDecoder.step`."""
         step = self._plan(segments)
+        with fitting_threads():
+            return self._compute(step)
+
+    def _compute(self, step: _Step) -> Tensor:
         x = F.embedding(step.tokens, self._embedding).float()
         for number, layer in enumerate(self._layers):
             inner = layer.attention_norm(x)

@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from statistics import median
 
-_LEAST_TOKENS = 32
+_LEAST_TOKENS = 16
 """Fewer hardly cost less: most of the first ones' time is that of reading the weights."""
 _FIRST_TOKENS = 64
 _STEPS_BETWEEN_PROBES = 64

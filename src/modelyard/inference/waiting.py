@@ -4,8 +4,11 @@ After each parallel operation OpenMP's threads spin for some milliseconds, so th
 begins at once. Where other processes want the cores too, a thread that spins takes the time of the
 thread it waits for, and everything is many times slower. GNU's libgomp spins for microseconds only
 while it has more threads than there are CPUs, so a second team of threads that only sleeps turns
-the spinning off, and its end turns it on again. As many threads compute as before, so no result
-changes.
+the spinning off, and its end turns it on again. In training as many threads compute as before.
+
+A step of the engine is too short for threads that sleep: while others want the cores it is computed
+by as many threads as there are cores that this process gets. Its bits do not depend on their number
+(docs/performance.md says what was measured).
 
 Source: libgomp's manual, GOMP_SPINCOUNT.
 """
@@ -14,6 +17,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -23,6 +28,8 @@ import torch
 _CONTENDED = 0.6
 """Seconds a second that the threads together wait for a core; from here on spinning costs more than
 it gives. One busy process beside as many threads as cores gives 0.9."""
+_CONTENDED_FEWER = 0.2
+"""The same of fewer threads than may compute. One beside two busy processes on two cores: 0.33."""
 _FIRST_TRIAL_S, _LONGEST_TRIAL_S = 2.0, 20.0
 _PROVEN_S = 5.0
 """Spinning that went well for so long was no failed trial."""
@@ -51,14 +58,15 @@ class WaitPolicy:
     _decided_s: float = 0.0
     _trial_after_s: float = _FIRST_TRIAL_S
 
-    def read(self, waited: float, *, now_s: float) -> bool:
+    def read(self, waited: float, *, now_s: float, fewer: bool = False) -> bool:
         """Whether threads may spin from now on.
 
         waited: seconds a second that they waited for a core lately, all together.
-        now_s: a clock that never goes back.
+        now_s: a clock that never goes back.  fewer: whether fewer threads computed than may.
         """
         self._waited += (waited - self._waited) / 2  # one burst of other work is no load
-        contended, passed_s = self._waited >= _CONTENDED, now_s - self._decided_s
+        contended = self._waited >= (_CONTENDED_FEWER if fewer else _CONTENDED)
+        passed_s = now_s - self._decided_s
         if self.spinning and contended:
             failed = passed_s < _PROVEN_S
             longer_s = min(2 * self._trial_after_s, _LONGEST_TRIAL_S)
@@ -116,24 +124,47 @@ def share_cores() -> None:
         Thread(target=_watch, args=(threads, cpus), name="share-cores", daemon=True).start()
 
 
+@contextmanager
+def fitting_threads() -> Iterator[None]:
+    """Compute on as many threads as there are cores that this process gets beside others now."""
+    global _fewer
+    threads = torch.get_num_threads()
+    if _fitting is None or _fitting >= threads:
+        yield
+        return
+    _fewer = True
+    torch.set_num_threads(_fitting)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 _lock = Lock()
 _watching = False
+_fitting: int | None = None
+"""How many threads have a core to themselves while others want the cores; None: all."""
+_fewer = False
+"""Whether fewer threads than may computed since the last reading."""
 
 
 def _watch(threads: int, cpus: int) -> None:
+    global _fitting, _fewer
     policy = WaitPolicy(_decided_s=time.monotonic())
     team: SleepingTeam | None = None
     before, before_s = read_waits(), time.monotonic()
     while True:
         time.sleep(_INTERVAL_S)
         now, now_s = read_waits(), time.monotonic()
-        spinning = policy.read(waited_between(before, now) / (now_s - before_s), now_s=now_s)
-        before, before_s = now, now_s
+        waited = waited_between(before, now) / (now_s - before_s)
+        spinning = policy.read(waited, now_s=now_s, fewer=_fewer)
+        before, before_s, _fewer = now, now_s, False
         if team is None and not spinning:
             team = SleepingTeam(threads, cpus)
+            _fitting = max(1, round(threads - waited))
         elif team is not None and spinning:
             team.dismiss()
-            team = None
+            team, _fitting = None, None
 
 
 def read_waits() -> Readings:
