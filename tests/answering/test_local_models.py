@@ -9,19 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from answer_samples import make_effective
 from answering_base import write_answering
 from modelyard.adapters.import_ import import_adapter, plan_import
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.versions import load_version
 from modelyard.answering.local_models import LocalModels
+from modelyard.answering.local_provider import share_of
 from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.parts import Generation
+from modelyard.configs.kinds.performance_profiles import Batching
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.deployments.effective_settings import EffectiveModel
-from modelyard.inference.engine_limits import EngineLimits
+from modelyard.inference.engine_limits import BatchShare, EngineLimits
 from modelyard.providers.call import Call, CallFailure, Reply
 from modelyard.weights.pull import BaseUnavailable, require_base
 
@@ -100,6 +103,32 @@ def test_threads_are_answered_together(local_models: LocalModels) -> None:
     for thread in threads:
         thread.join()
     assert texts == [ANSWER] * 8
+
+
+def test_answers_of_a_domain_are_computed_in_its_share_of_a_step(local_models: LocalModels) -> None:
+    one = Batching(max_requests=1)
+    share = share_of(make_effective(domain="staff", batching=one))
+    assert share == BatchShare(of="staff", most=1)
+    assert share_of(make_effective(domain="staff")) is None
+    assert share_of(make_effective(domain=None, profile=None, batching=one)) is None
+    local = local_models.find(model(), "development")
+    running: list[int] = []
+
+    def ask(number: int) -> None:
+        provider, _ = local_models.open(local, f"org{number}", share)
+        provider.send(call(), timeout_s=60, on_text=lambda _: running.append(now()))
+
+    def now() -> int:
+        (base,) = local_models.figures().bases
+        return base.running
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(running) >= 4
+    assert max(running) == 1
 
 
 def test_a_prompt_that_leaves_no_room_is_too_long(local_models: LocalModels) -> None:

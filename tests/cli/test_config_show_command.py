@@ -251,10 +251,13 @@ def test_a_config_is_found_by_the_name_that_it_gives_itself(shown: Read, place: 
     assert yaml.safe_load(shown("show", "basic_nlp"))["provider"] == "builtin"
 
 
-def test_keys_without_a_reader_are_named_once(shown: Read, place: Project) -> None:
+def test_keys_without_effect_are_named_once(shown: Read, place: Project) -> None:
+    assert "Without effect" not in shown("show", "balanced")
+    profile = place.configs / "performance_profiles" / "balanced.yaml"
+    profile.write_text(f"{profile.read_text()}batching: {{max_wait: 10 ms}}\n")
     head = [line for line in shown("show", "balanced").splitlines() if line.startswith("#")]
-    assert head[1:] == ["# No command reads these yet; `models serve` will: batching"]
-    assert "No command reads" not in shown("show", "summarization")
+    why = "a request joins the next step and waits for no others"
+    assert head[1:] == [f"# Without effect: batching.max_wait: {why}"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The keys that no command reads yet: marked where they are declared, and shown as such."""
+"""The keys that nothing reads any more: marked where they are declared, and shown as such."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from modelyard.configs.schema import load_schema
 SOURCE = Path(__file__).parents[2] / "src" / "modelyard"
 
 UNREAD = {
-    "performance_profiles": "batching.max_requests batching.max_wait",
+    "performance_profiles": "batching.max_wait",
 }
-"""Give a key a reader and take it off this list; a new key comes with its reader."""
+"""Keys that stored configs have. A new key comes with its reader."""
 
+WHY = "a request joins the next step and waits for no others"
 FOR_PEOPLE = "description"
 READ_BELOW = {
     *("specialized_models: profile", "integration: model_integration.primary_models.tasks"),
@@ -37,8 +38,7 @@ READ_BELOW = {
 }
 """Read by `models switch-config` (what a domain uses now, which domains there are), by `models
 generate --model domain:NAME` (which model answers: a local_only domain goes on to the next), and
-by every command with `--env` (what an environment inherits, and whether it asks first). That no
-marked key decides which model answers is held by tests/deployments/test_where_values_come_from.py.
+by every command with `--env` (what an environment inherits, and whether it asks first).
 """
 
 
@@ -47,7 +47,7 @@ def keys_of(kind: str) -> list[Setting]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_list_of_unread_keys_only_gets_shorter(kind: str) -> None:
+def test_only_these_keys_have_no_reader(kind: str) -> None:
     marked = {setting.key for setting in keys_of(kind) if setting.unread}
     assert marked == set(UNREAD.get(kind, "").split())
 
@@ -68,10 +68,12 @@ def test_every_other_key_is_read_outside_of_configs_and_deployments() -> None:
         and f"{kind}: {setting.key}" not in READ_BELOW
         and not setting.key.endswith(FOR_PEOPLE)
     ]
-    assert forgotten == [], "nothing reads these: mark them NotYetRead, or take them out"
+    assert forgotten == [], (
+        "nothing reads these: take them out, or mark them Unread where configs have them"
+    )
 
 
-def test_explain_says_that_no_command_reads_a_key_yet(
+def test_explain_says_that_a_key_has_no_effect(
     tmp_path: Path,
     models_here: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
@@ -80,34 +82,22 @@ def test_explain_says_that_no_command_reads_a_key_yet(
     project = write_deploy_project(tmp_path / "project")
     monkeypatch.chdir(project.root)
     draft = load_document(project.configs / "performance_profiles" / "balanced.yaml")
-    (below_a_marked_group,) = explain(draft, "batching.max_wait", None)
-    assert below_a_marked_group.unread == "serve"
+    (setting,) = explain(draft, "batching.max_wait", None)
+    assert setting.unread == WHY
     assert models_here("config", "explain", "batching.max_wait", "balanced") == 0
-    assert "no command reads this yet; `models serve` will" in capsys.readouterr().out
+    assert f"none: {WHY}" in capsys.readouterr().out
     assert models_here("config", "explain", "batching", "balanced") == 0
-    assert "No command reads these yet; `models serve` will." in capsys.readouterr().out
+    assert f"Without effect: batching.max_wait: {WHY}." in capsys.readouterr().out
     assert models_here("config", "explain", "encoder.model", "docs", "--json") == 0
     assert json.loads(capsys.readouterr().out)["settings"][0]["unread"] is None
     assert models_here("config", "explain", "encoder.model", "docs") == 0
-    assert "No command" not in capsys.readouterr().out
+    assert "none:" not in capsys.readouterr().out
 
 
 def test_the_schema_and_the_page_say_so_too() -> None:
-    properties = load_schema("performance_profiles")["properties"]
-    said = "No command reads this yet; `models serve` will."
-    assert said in properties["batching"]["description"]
-    assert "No command" not in properties["timeout"]["description"]
+    batching = load_schema("performance_profiles")["definitions"]["Batching"]["properties"]
+    assert f"No effect: {WHY}." in batching["max_wait"]["description"]
+    assert "No effect" not in batching["max_requests"]["description"]
     rows = [line for line in render_config_reference().splitlines() if line.startswith("| `")]
     (row,) = [row for row in rows if row.startswith("| `batching.max_wait`")]
-    assert "*No reader yet: `serve`.*" in row
-
-
-def test_a_check_is_silent_about_unread_keys(
-    tmp_path: Path,
-    models_here: Callable[..., int],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(write_deploy_project(tmp_path / "project").root)
-    assert models_here("validate-config", "--strict", "gpt4") == 0
-    assert "read" not in "".join(capsys.readouterr())
+    assert f"*No effect: {WHY}.*" in row

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,6 @@ import pytest
 from deploy_samples import edit
 from example_configs import make_project
 from modelyard.configs.explain import DERIVED, Explanation
-from modelyard.configs.fields import settings_of
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document, resolve
 from modelyard.core.errors import KeyPath, ModelyardError, dotted
@@ -224,32 +222,3 @@ def test_the_fallback_names_the_settings_that_it_is_made_of(tmp_path: Path) -> N
     local = open_configs(tmp_path / "local", "local only", "production", None)
     (model,) = explain_domain(local.running, "translation", "model.name")
     assert (model.value, model.layer, model.where) == ("local_llm", DERIVED, None)
-
-
-def test_no_key_that_decides_who_answers_is_marked_as_unread(tmp_path: Path) -> None:
-    """`models generate --model domain:NAME` reads each key that changes which model answers."""
-    configs = open_configs(tmp_path, "local only", "production", None)
-
-    def answering(snapshot: Snapshot | None = None) -> list[Any]:
-        keys = ("model.name", "model.provider", "model.model", "model.adapter")
-        found = configs.effective("translation", snapshot)
-        return [found[key] for key in keys]
-
-    before = answering()
-    assert before[0] == "local_llm"
-    wrong = []
-    for label, document in configs.documents.items():
-        declared = settings_of(document.kind.settings_class)
-        marked = {setting.key for setting in declared if setting.unread}
-        for path in document.source.positions:
-            if dotted(path) not in marked or document.kind.name not in DECIDING:
-                continue
-            for snapshot in configs.changed_at(label, path, "translation"):
-                with suppress(ModelyardError):
-                    if answering(snapshot) != before:
-                        wrong.append((label, dotted(path)))
-    assert wrong == [], "take the mark NotYetRead off: `models generate` reads them"
-
-
-DECIDING = ("language_models", "specialized_models", "performance_profiles", "integration")
-"""The kinds of config that a domain's answers depend on."""

@@ -25,6 +25,7 @@ from toy_decoder import (
 
 from killed import SOAK
 from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.inference.engine_limits import BatchShare
 from modelyard.inference.generation import Generation, Request
 from modelyard.inference.interfaces import Segment
 from modelyard.inference.sampling import Sampling
@@ -55,7 +56,7 @@ class Run:
         self, prompt: Sequence[int] = (1, 2, 3), adapter: str | None = None, **settings: Any
     ) -> Generation:
         asked = {key: settings.pop(key)
-                 for key in ("organisation", "use_prefix_cache", "constraint")
+                 for key in ("organisation", "use_prefix_cache", "constraint", "share")
                  if key in settings}  # fmt: skip
         return self.scheduler.submit(
             Request(
@@ -131,6 +132,24 @@ def test_any_mixture_gives_every_request_the_answer_it_has_alone(seed: int) -> N
     for each in asked:
         assert each.text == "".join(f"{token}," for token in each.tokens) == each.take_text()
     assert {each.finish for each in cancelled} <= {"cancelled", "stop", "length", "error"}
+    assert run.has_nothing_left()
+
+
+@pytest.mark.parametrize("wait_s", [0, 1000])
+def test_answers_of_one_kind_take_no_more_of_a_step_than_their_share(wait_s: float) -> None:
+    """Nor do they keep others from the rest of it, however long they wait."""
+    run = Run(limits=Limits(rows=8, wait_s=wait_s))
+    share = BatchShare(of="summaries", most=2)
+    long = {"max_new_tokens": 40, "temperature": 1.0}
+    held = [run.submit([n], "ab"[n % 2], share=share, seed=n, **long) for n in range(1, 7)]
+    run.scheduler.step()
+    run.scheduler.step()
+    assert run.scheduler.running == 2
+    free = [run.submit([n], "c", seed=n, **long) for n in range(1, 5)]
+    run.scheduler.step()
+    assert run.scheduler.running == 6
+    run.finish()
+    assert all(map(is_answered, [*held, *free]))
     assert run.has_nothing_left()
 
 

@@ -35,6 +35,35 @@ def test_check_says_whom_it_would_serve_what_and_leaves_nothing_behind(
     assert state_of(talking) == before
 
 
+@pytest.mark.parametrize(
+    ("most", "options", "of_staff", "of_all", "why"),
+    [
+        (None, (), 16, 16, "by default"),
+        (3, (), 3, 16, "by default"),
+        (40, (), 40, 40, "batching.max_requests of the profile of staff"),
+        (40, ("--max-batch", "5"), 5, 5, "--max-batch"),
+    ],
+)
+def test_check_says_how_many_answers_are_computed_at_once(
+    talking: Project,
+    models_here: Models,
+    capsys: pytest.CaptureFixture[str],
+    most: int | None,
+    options: tuple[str, ...],
+    of_staff: int,
+    of_all: int,
+    why: str,
+) -> None:
+    if most is not None:
+        profile = talking.configs / "performance_profiles" / "plain.yaml"
+        profile.write_text(f"{profile.read_text()}batching: {{max_requests: {most}}}\n")
+    create_key(talking, check_key("acme"))
+    assert models_here("serve", "--check", "--port", "0", *options) == 0
+    said = capsys.readouterr()
+    assert ["staff", "plain", str(of_staff)] in [line.split() for line in said.out.splitlines()]
+    assert f"at most {of_all} answers of each base are computed at once: {why}" in said.err
+
+
 def test_check_says_all_that_would_hinder_it(
     talking: Project, models_here: Models, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

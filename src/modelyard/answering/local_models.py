@@ -22,7 +22,7 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.deployments.effective_settings import EffectiveModel
-from modelyard.inference.engine_limits import EngineFigures, EngineLimits
+from modelyard.inference.engine_limits import BatchShare, EngineFigures, EngineLimits
 from modelyard.records.modelref import ModelRef
 
 if TYPE_CHECKING:  # a process that asks no local model does without all of these
@@ -96,18 +96,21 @@ class LocalModels:
             found = self._tokenizers.setdefault(folder, self._shared.load(folder))
         return found
 
-    def open(self, local: LocalModel, organisation: str | None) -> tuple[LocalProvider, float]:
+    def open(
+        self, local: LocalModel, organisation: str | None, share: BatchShare | None = None
+    ) -> tuple[LocalProvider, float]:
         """What answers with a model, loaded if it was not, and the seconds that this took.
 
         organisation: whose turn in the batch its answers are, and whose prompts they may share the
-        computed beginnings of. Raises what loading weights and adapters raises.
+        computed beginnings of. share: how many answers like these are computed at once.
+        Raises what loading weights and adapters raises.
         """
         started = time.perf_counter()
         for thread in self._threads_for(local):
             if (loaded := thread.loaded(local)) is not None:
-                return LocalProvider(thread, loaded, local, organisation or ""), 0.0
+                return LocalProvider(thread, loaded, local, organisation or "", share), 0.0
         thread, loaded = self._load(local)
-        provider = LocalProvider(thread, loaded, local, organisation or "")
+        provider = LocalProvider(thread, loaded, local, organisation or "", share)
         return provider, time.perf_counter() - started
 
     def figures(self) -> EngineFigures:

@@ -13,6 +13,8 @@ from modelyard.answering.local_calls import CallReader
 from modelyard.answering.unanswered import is_damage
 from modelyard.configs.kinds.parts import Generation as GenerationSettings
 from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.deployments.effective_settings import Effective
+from modelyard.inference.engine_limits import BatchShare
 from modelyard.providers.call import Call, CallFailure, FailureKind, OnText, Reply, Usage
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class LocalProvider:
     """The files that were loaded."""
     organisation: str
     """Whose turn its answers are; empty for nobody's."""
+    share: BatchShare | None = None
+    """How many answers like its own are computed at once."""
 
     @property
     def context_tokens(self) -> int:
@@ -69,6 +73,7 @@ class LocalProvider:
                 prompt, _sampling(call.generation, room), use_prefix_cache=call.use_prefix_cache
             ),
             organisation=self.organisation,
+            share=self.share,
             cancelled=call.cancelled,
             constraint=constraint,
         )
@@ -109,6 +114,15 @@ class LocalProvider:
         if call.json_schema is None:
             return None
         return self._grammars.json(call.json_schema, tokenizer)
+
+
+def share_of(effective: Effective) -> BatchShare | None:
+    """How many answers by these settings are computed at once: as the profile of the domain says.
+
+    None where it says nothing, and for what is asked without a domain and a profile.
+    """
+    of, most = effective.domain or effective.profile, effective.batching.max_requests
+    return None if of is None or most is None else BatchShare(of=of, most=most)
 
 
 def _wait(generation: Generation, until_s: float, on_text: OnText | None) -> Reply | CallFailure:

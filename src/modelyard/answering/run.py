@@ -17,7 +17,7 @@ from modelyard.answering.drawing import NotDrawn, draw_answer
 from modelyard.answering.held_form import hold_to_form
 from modelyard.answering.input_size import InputSize, least_beyond, size_of
 from modelyard.answering.local_models import LocalModels
-from modelyard.answering.local_provider import LocalProvider
+from modelyard.answering.local_provider import LocalProvider, share_of
 from modelyard.answering.money.bill import Bill
 from modelyard.answering.money.ledger import Reservation, reserve
 from modelyard.answering.money.worst_case import WorstCase, worst_case
@@ -300,7 +300,9 @@ class Run:
         provider: LocalProvider | HostedModel
         if local is not None:
             try:
-                provider, load_s = self.local_models.open(local, self.request.organisation)
+                provider, load_s = self.local_models.open(
+                    local, self.request.organisation, share_of(self.effective)
+                )
             except ModelyardError as error:
                 if is_damage(error):
                     self._note_damage(model, error.message)

@@ -101,10 +101,9 @@ def _print_group(settings: Sequence[Explanation]) -> None:
             for setting in settings
         ],
     )
-    for command in dict.fromkeys(setting.unread for setting in settings if setting.unread):
-        keys = [setting.key for setting in settings if setting.unread == command]
-        these = _these(keys, len(settings))
-        print_text(f"\nNo command reads {these} yet; `models {command}` will.")
+    for why in dict.fromkeys(setting.unread for setting in settings if setting.unread):
+        keys = [setting.key for setting in settings if setting.unread == why]
+        print_text(f"\nWithout effect: {', '.join(keys)}: {why}.")
 
 
 _REVISION = ">revision"
@@ -118,14 +117,7 @@ def _print_origins(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Non
     print_table(columns, rows)
 
 
-def _these(keys: Sequence[str], shown: int) -> str:
-    """Some of the keys shown, named unless they are all of them."""
-    return "these" if len(keys) == shown else ", ".join(keys)
-
-
 def _print_one(setting: Explanation) -> None:
-    from modelyard.settings.marks import NotYetRead
-
     print_title(f"{setting.key}: {_shown(setting.value)}")
     print_pairs(
         [
@@ -133,7 +125,7 @@ def _print_one(setting: Explanation) -> None:
             ("written", _origin(setting)),
             ("meaning", setting.meaning),
             ("may be", setting.may_be),
-            *([("read by", str(NotYetRead(setting.unread)))] if setting.unread else []),
+            *([("effect", f"none: {setting.unread}")] if setting.unread else []),
         ]
     )
     print_text()

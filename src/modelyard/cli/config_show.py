@@ -36,7 +36,7 @@ class SettingOrigin:
     revision: int | None
     """The revision with which the value went live; null for a draft and a default."""
     unread: str | None
-    """The command to come that will read it; null when one reads it today."""
+    """Why it has no effect; null for one that has."""
     derived_from: tuple[str, ...]
     """The places of the settings that a derived value is worked out of; empty for any other."""
 
@@ -164,19 +164,21 @@ def _state(found: ExplainedConfig) -> str:
 
 
 def _unread_lines(settings: Sequence[Explanation]) -> Iterator[str]:
-    """Comments that name the keys which no command reads yet; a group for all keys below it."""
-    commands: dict[str, list[str]] = {}
+    """Comments that name the keys without effect; a group for all keys below it."""
+    reasons: dict[str, list[str]] = {}
     for setting in settings:
+        if setting.unread is None or setting.value is None:
+            continue
         group = _unread_group(setting, settings)
-        if setting.unread and group not in commands.setdefault(setting.unread, []):
-            commands[setting.unread].append(group)
-    for command, keys in commands.items():
-        words = f"No command reads these yet; `models {command}` will: {', '.join(keys)}"
+        if group not in reasons.setdefault(setting.unread, []):
+            reasons[setting.unread].append(group)
+    for why, keys in reasons.items():
+        words = f"Without effect: {', '.join(keys)}: {why}"
         yield from textwrap.wrap(words, 98, initial_indent="# ", subsequent_indent="#   ")
 
 
 def _unread_group(setting: Explanation, settings: Sequence[Explanation]) -> str:
-    """The shortest key above a setting, or its own, below which all wait for the same command."""
+    """The shortest key above a setting, or its own, below which none has an effect."""
     for length in range(1, len(setting.path)):
         above = [other for other in settings if other.path[:length] == setting.path[:length]]
         if all(other.unread == setting.unread for other in above):

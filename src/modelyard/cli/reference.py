@@ -406,7 +406,7 @@ def _kind_section(kind: Kind) -> str:
 def _setting_meaning(setting: Setting) -> str:
     if setting.unread is None:
         return setting.meaning
-    return f"{setting.meaning} *No reader yet: `{setting.unread.by}`.*"
+    return f"{setting.meaning} *No effect: {setting.unread.why}.*"
 
 
 def _setting_default(setting: Setting) -> str:

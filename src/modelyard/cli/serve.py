@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.options import Environment, chosen_environment
-from modelyard.cli.render import print_note, print_table, print_warning
+from modelyard.cli.render import print_note, print_table, print_text, print_warning
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project, find_project
@@ -54,8 +54,14 @@ def serve(
         ),
     ] = "2 GB",
     max_batch: Annotated[
-        int, typer.Option(min=1, max=1024, help="The most answers that are computed at once.")
-    ] = 16,
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="The most answers that are computed at once. Default: 16, or more where the "
+            "profile of a domain has more (batching.max_requests).",
+        ),
+    ] = None,
     engine_url: Annotated[
         str | None,
         typer.Option(
@@ -114,13 +120,14 @@ def serve(
     models serve --check
     models serve
     """
+    from modelyard.serving.batching import choose_max_batch
     from modelyard.serving.checking import ServiceSetting
 
     project = find_project()
     chosen = chosen_environment(project, environment)
     if insecure_local:
         _require_loopback(host)
-    engine = EngineLimits(max_batch=max_batch, adapter_bytes=_bytes(adapter_memory))
+    adapter_bytes = _bytes(adapter_memory)
     setting = ServiceSetting(
         environment=chosen,
         host=host,
@@ -132,13 +139,16 @@ def serve(
         outside=_outside(project, engine_url, engine_key, base_model),
     )
     if check:
-        _check(project, setting)
+        _check(project, setting, max_batch)
     else:
+        engine = EngineLimits(
+            max_batch=choose_max_batch(project, chosen, max_batch), adapter_bytes=adapter_bytes
+        )
         _run(project, setting, engine, drain)
 
 
-def _check(project: Project, setting: ServiceSetting) -> None:
-    """Say what would hinder the service, and what it would serve whom."""
+def _check(project: Project, setting: ServiceSetting, max_batch: int | None) -> None:
+    """Say what would hinder the service, what it would serve whom, and how much at once."""
     from modelyard.serving.checking import find_obstacles, list_served
 
     obstacles = list(find_obstacles(project, setting))
@@ -156,6 +166,8 @@ def _check(project: Project, setting: ServiceSetting) -> None:
                     for each in served
                 ],
             )
+        if setting.outside is None:
+            _print_batch(project, setting.environment, max_batch)
     if obstacles:
         raise CannotServe(
             f"the service of {setting.environment} would not do",
@@ -165,6 +177,24 @@ def _check(project: Project, setting: ServiceSetting) -> None:
             ],
         )
     print_note(f"nothing hinders the service of {setting.environment}")
+
+
+def _print_batch(project: Project, environment: str, max_batch: int | None) -> None:
+    """Say how many answers would be computed at once, and why so many."""
+    from modelyard.serving.batching import choose_max_batch, list_batches
+
+    rows = choose_max_batch(project, environment, max_batch)
+    batches = list_batches(project, environment)
+    if batches:
+        print_text()
+        print_table(
+            ("domain", "profile", ">answers at once"),
+            [(each.domain, each.profile, min(each.most or rows, rows)) for each in batches],
+        )
+    why = "--max-batch" if max_batch is not None else "by default"
+    if max_batch is None and (asking := [each.domain for each in batches if each.most == rows]):
+        why = f"batching.max_requests of the profile of {asking[0]}"
+    print_note(f"at most {counted(rows, 'answer')} of each base are computed at once: {why}")
 
 
 def _run(project: Project, setting: ServiceSetting, engine: EngineLimits, drain_s: float) -> None:

@@ -74,7 +74,7 @@ class Explanation:
     meaning: str
     """What it is for."""
     unread: str | None
-    """The command to come that will read it, when no command reads it yet."""
+    """Why it has no effect; None for a setting that has."""
     revision: int | None = None
     """The revision with which the value went live; None for a draft and a default."""
 
@@ -148,7 +148,7 @@ def _explain(document: Document, place: SettingValue, environment: str | None) -
         layers=layers,
         may_be=say_type(place.field.hint),
         meaning=field_docs(place.owner)[place.field.name],
-        unread=place.unread.by if place.unread else None,
+        unread=place.unread.why if place.unread else None,
     )
 
 

@@ -16,8 +16,8 @@ from modelyard.core.errors import KeyPath, dotted
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
 from modelyard.settings.known_keys import class_below
 from modelyard.settings.marks import (
-    NotYetRead,
     Range,
+    Unread,
     choices_of,
     describe,
     members_of,
@@ -55,12 +55,12 @@ class Setting:
     """What it is for."""
     is_group: bool
     """Whether it is a group of further keys."""
-    unread: NotYetRead | None
-    """Its mark, or that of a group above it, when no command reads it yet."""
+    unread: Unread | None
+    """Its mark, or that of a group above it, when nothing reads it any more."""
 
 
 def settings_of(
-    settings: type, prefix: str = "", *, unread: NotYetRead | None = None
+    settings: type, prefix: str = "", *, unread: Unread | None = None
 ) -> Iterator[Setting]:
     """Every key below a settings class, in the order of its fields.
 
@@ -98,8 +98,8 @@ class SettingValue:
     """Its field there."""
     parsed: Any
     """Its value."""
-    unread: NotYetRead | None
-    """Its mark, or that of a group above it, when no command reads it yet."""
+    unread: Unread | None
+    """Its mark, or that of a group above it, when nothing reads it any more."""
 
     @property
     def written(self) -> Any:
@@ -113,7 +113,7 @@ def walk_settings(
     *,
     path: KeyPath = (),
     key: str = "",
-    unread: NotYetRead | None = None,
+    unread: Unread | None = None,
 ) -> Iterator[SettingValue]:
     """Every setting of a settings object of the class `owner`, defaults included.
 

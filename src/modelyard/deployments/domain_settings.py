@@ -126,7 +126,7 @@ class _Domain:
         key, value = dotted(used.path), mask_value(dotted(used.path), used.parsed)
         sources = self._derived_from(key)
         if sources is not None:
-            described, layers = replace(_describe(used), unread=self._unread(key)), tuple(sources)
+            described, layers = _describe(used), tuple(sources)
             top = self._result(used, layers)
         else:
             found = list(self._found(key))
@@ -183,12 +183,6 @@ class _Domain:
         if key == "specialized_model":
             return self._said("integration", _TASKS)
         return None
-
-    def _unread(self, key: str) -> str | None:
-        """The mark of the config key that a derived value is chiefly worked out of."""
-        own = {"fallback": f"{_STRATEGY}.order", "rules": _RULES}.get(key)
-        found = self._settings_of("integration") if own else ()
-        return next((setting.unread for setting in found if is_below(setting.key, own or "")), None)
 
     def _sources_of_chain(self, until: str | None = None) -> Iterator[Layer]:
         """The settings that decide which models are asked, in the order in which they do.
@@ -315,7 +309,7 @@ def _describe(used: SettingValue) -> Explanation:
         layers=(),
         may_be=say_type(used.field.hint),
         meaning=field_docs(used.owner)[used.field.name],
-        unread=used.unread.by if used.unread else None,
+        unread=used.unread.why if used.unread else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -36,7 +36,8 @@ class Admission:
     those of other adapters and other organisations. One that was passed for longer than `wait_s` is
     overdue and goes first: for one that needs a slot, the adapter with the fewest running answers
     gets no new ones until a slot is free, and no other adapter gets that; for one that needs room,
-    nobody gets any.
+    nobody gets any. One whose share of the batch is taken waits for its own kind, and all others
+    pass it: nothing is kept for it.
     """
 
     def __init__(
@@ -68,10 +69,10 @@ class Admission:
 
     def admit(self, running: Iterable[InFlight]) -> list[Left]:
         """Give the free rows to those whose turn it is, and a slot to each that needs one."""
-        turn = _Turn(Counter(answer.digest for answer in running), self._rows)
+        turn = _Turn(list(running), self._rows)
         try:
             for answer in self._overdue():
-                if turn.free > 0:
+                if turn.free > 0 and not turn.is_share_taken(answer):
                     self._admit_overdue(answer, turn)
             while turn.free > 0 and self._admit_one(turn):
                 pass
@@ -96,7 +97,7 @@ class Admission:
         for answer in self._line.in_turn():
             if answer.number in turn.seen:
                 continue
-            if turn.must_wait_a_step(answer):
+            if turn.must_wait_a_step(answer) or turn.is_share_taken(answer):
                 continue
             turn.seen.add(answer.number)
             try:
@@ -138,14 +139,17 @@ class Admission:
 class _Turn:
     """One look at the line: what is free, and who may have it."""
 
-    def __init__(self, used: Counter[str | None], rows: int) -> None:
-        self._used = used
+    def __init__(self, running: Sequence[InFlight], rows: int) -> None:
+        self._used = Counter(answer.digest for answer in running)
         """Running answers by adapter."""
-        self._busy = used.total() > 0
+        shares = (answer.request.share for answer in running)
+        self._of_share = Counter(share.of for share in shares if share is not None)
+        """Running answers by what they have in common."""
+        self._busy = bool(running)
         self._filled = False
         self._reserved = False
         self._drained: set[str | None] = set()
-        self.free = rows - used.total()
+        self.free = rows - len(running)
         """Less than none where more were resumed."""
         self.seen: set[int] = set()
         """The numbers of those that had their turn."""
@@ -157,6 +161,11 @@ class _Turn:
     def must_wait_a_step(self, answer: InFlight) -> bool:
         """Beside running answers, one adapter is put into a slot in a step: they wait meanwhile."""
         return self._busy and self._filled and self._needs_slot(answer)
+
+    def is_share_taken(self, answer: InFlight) -> bool:
+        """Whether as many of its kind run as may."""
+        share = answer.request.share
+        return share is not None and self._of_share[share.of] >= share.most
 
     def may_run(self, answer: InFlight) -> bool:
         """Whether what it needs is not kept for one that is overdue."""
@@ -180,4 +189,6 @@ class _Turn:
         if error is None:
             self._filled |= self._needs_slot(answer)
             self._used[answer.digest] += 1
+            if share := answer.request.share:
+                self._of_share[share.of] += 1
             self.free -= 1

@@ -24,6 +24,16 @@ class EngineLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BatchShare:
+    """How much of each step the answers of one kind may take; further ones wait for them."""
+
+    of: str
+    """What they have in common: a domain."""
+    most: int
+    """The most of them that are computed at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterInMemory:
     """An adapter that is loaded."""
 

@@ -10,6 +10,7 @@ from typing import Literal
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.core.errors import ModelyardError
 from modelyard.inference.constraint import Constraint
+from modelyard.inference.engine_limits import BatchShare
 from modelyard.inference.interfaces import LoadedAdapter
 from modelyard.inference.sampling import Sampling
 
@@ -32,6 +33,8 @@ class Request:
     """Loaded by the decoder's bank; None for the bare base."""
     organisation: str = ""
     """Who asks: the unit of fairness, and of what the prefix cache shares."""
+    share: BatchShare | None = None
+    """How many answers like this one are computed at once; None: as many as there are rows."""
     cancelled: Event | None = None
     """Is set by whoever asked when it wants no more: the answer leaves at the next step."""
     use_prefix_cache: bool = True

@@ -77,17 +77,17 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
-class NotYetRead:
-    """A key that is checked, and that no command reads yet; the mark goes with the first reader.
+class Unread:
+    """A key that is still taken, since configs have it, and that nothing reads any more.
 
     On a group it covers every key below.
     """
 
-    by: str
-    """The command to come that will read it."""
+    why: str
+    """Why it has no effect."""
 
     def __str__(self) -> str:
-        return f"no command reads this yet; `models {self.by}` will"
+        return f"no effect: {self.why}"
 
 
 UNBOUNDED = Range()
@@ -104,7 +104,7 @@ class Unwrapped:
     quantity: Quantity | None = None
     pattern: Pattern | None = None
     reference: Reference | None = None
-    unread: NotYetRead | None = None
+    unread: Unread | None = None
     advice: Advice | None = None
 
 
@@ -119,7 +119,7 @@ def unwrap(hint: Any) -> Unwrapped:
 
     bounds = mark(Range) or UNBOUNDED
     texts = mark(Pattern), mark(Reference)
-    return Unwrapped(inner, bounds, mark(Quantity), *texts, mark(NotYetRead), mark(Advice))
+    return Unwrapped(inner, bounds, mark(Quantity), *texts, mark(Unread), mark(Advice))
 
 
 def choices_of(hint: Any) -> tuple[tuple[Any, ...], bool]:
@@ -147,8 +147,8 @@ def quantity_of(hint: Any) -> Quantity | None:
     return next((member.quantity for member in members if member.quantity), None)
 
 
-def unread_mark(hint: Any) -> NotYetRead | None:
-    """The mark of a type that no command reads yet, on itself or on one of its choices."""
+def unread_mark(hint: Any) -> Unread | None:
+    """The mark of a type that nothing reads any more, on itself or on one of its choices."""
     outer = unwrap(hint)
     members = (outer, *map(unwrap, choices_of(outer.hint)[0]))
     return next((member.unread for member in members if member.unread), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from modelyard.settings.marks import NotYetRead, Pattern, Range
+from modelyard.settings.marks import Pattern, Range
 from modelyard.settings.placeholders import NO_PLACEHOLDER
 from modelyard.settings.units import TOKENS
 
@@ -48,9 +48,6 @@ WrittenOut = Annotated[
     str, Pattern("a line of text", rf"{NO_PLACEHOLDER}{_WORDS}", written_out=True)
 ]
 """A line of text that goes to another program as it stands, such as a model's name."""
-
-# Of keys that are checked and deployed, and that no command reads yet.
-BY_SERVER = NotYetRead("serve")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from modelyard.configs.kinds.parts import BY_SERVER, Generation, OneLine
-from modelyard.settings.marks import Range, Reference
+from modelyard.configs.kinds.parts import Generation, OneLine
+from modelyard.settings.marks import Range, Reference, Unread
 from modelyard.settings.units import DURATION, MONEY, TOKENS
 
 
@@ -22,12 +22,21 @@ class AnswerCache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batching:
-    """Requests put together into one pass of a local model."""
+    """How many answers of a domain a local model computes together."""
 
-    max_requests: Annotated[int, Range(1, 1024)] = 8
-    """Requests in one pass."""
-    max_wait_s: Annotated[float, DURATION, Range(0, 60)] = 0.01
-    """Longest wait for more requests."""
+    max_requests: Annotated[int, Range(1, 1024)] | None = None
+    """The most answers of the domain in one step of a local model; further ones wait. Fewer are
+    each sooner done, more are more in an hour. Left out: as many as the engine computes."""
+    max_wait_s: (
+        Annotated[
+            float,
+            DURATION,
+            Range(0, 60),
+            Unread("a request joins the next step and waits for no others"),
+        ]
+        | None
+    ) = None
+    """How long a request waited for others to be computed with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,5 +73,5 @@ class PerformanceProfile:
     """How much is retrieved."""
     cache: AnswerCache = field(default_factory=AnswerCache)
     """Answers kept."""
-    batching: Annotated[Batching, BY_SERVER] = field(default_factory=Batching)
-    """Requests put together."""
+    batching: Batching = field(default_factory=Batching)
+    """How many answers are computed together."""

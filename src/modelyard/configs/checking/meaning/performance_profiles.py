@@ -22,6 +22,14 @@ def check(profile: PerformanceProfile, name: str, view: EnvironmentView) -> Iter
             "and each is paid for",
             hint="set `samples: 1`, or a temperature such as 0.4",
         )
+    if profile.batching.max_wait_s is not None:
+        yield warning(
+            ("batching", "max_wait"),
+            "ignored-setting",
+            "'batching.max_wait' has no effect any more: a request joins the next step of a local "
+            "model and waits for no others",
+            hint="take it out; `timeout` bounds how long an answer may take, its wait included",
+        )
     model = view.model(profile.model)
     if model is not None:
         yield from check_generation(profile.generation, ("generation",), model, str(profile.model))
