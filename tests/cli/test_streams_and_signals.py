@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.cli.app import error_boundary, main
+from modelyard.cli.render import out, print_lines, print_text
 from modelyard.core.layout import Project
 
 MODELS = f"{sys.executable} -m modelyard"
@@ -31,10 +32,15 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", [GENERATE, "base list", "base list --json", "--help"])
-def test_a_reader_who_leaves_ends_a_command_quietly(project: Project, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "code"), [(GENERATE, 0), ("base list", 0), ("base list --json", 0), ("--help", 1)]
+)
+def test_a_reader_who_leaves_ends_a_command_quietly(
+    project: Project, command: str, code: int
+) -> None:
     done = shell(f"models {command} | true")
-    assert (done.returncode, done.stderr.replace("fingerprint", "").count("\n") <= 1) == (1, True)
+    assert done.returncode == code
+    assert done.stderr.replace("fingerprint", "").count("\n") <= 1
     assert "error" not in done.stderr and "exception" not in done.stderr.lower()
 
 
@@ -148,6 +154,29 @@ def test_an_interrupt_while_a_class_is_created_is_an_interrupt(
     with pytest.raises(SystemExit) as ended:
         command()
     assert (ended.value.code, capsys.readouterr().err) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize("print_result", [print_text, lambda text: print_lines([text])])
+@pytest.mark.parametrize(("changes", "code"), [(False, 0), (True, 1)])
+def test_a_reader_that_goes_early_ends_what_only_reads_well(
+    print_result: Callable[[str], None],
+    changes: bool,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def command() -> None:
+        for _ in range(3):
+            print_result("x" * 10_000)
+        raise AssertionError("nobody reads it")
+
+    out.cache_clear()
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", buffering=1) as closed, pytest.raises(SystemExit) as ended:
+        monkeypatch.setattr("sys.stdout", closed)
+        error_boundary(command, changes=changes)()
+    assert ended.value.code == code
+    out.cache_clear()
 
 
 def test_a_current_folder_that_was_deleted_is_named(

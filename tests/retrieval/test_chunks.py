@@ -326,6 +326,14 @@ def test_the_methods_of_a_long_class_are_named_with_it(name: str, text: str, sym
     assert set(symbols.split()) <= named, named
 
 
+def test_a_class_that_is_one_chunk_says_what_is_in_it() -> None:
+    text = "class A:\n    def f(self): ...\n    class B:\n        def _g(self): ...\n"
+    (found,) = read(text, "a.py")
+    assert (found.facts["symbol"], found.facts["members"]) == ("A", "f B _g")
+    (found,) = read("namespace n { int f() { return 1; } }\n", "a.cpp")
+    assert (found.facts["symbol"], found.facts["members"]) == ("n", "f")
+
+
 @pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.toml"])
 def test_settings_go_by_key_path(name: str) -> None:
     words = " ".join(["word"] * 30)
@@ -686,6 +694,15 @@ def test_a_declared_encoding_is_honoured(line: str) -> None:
 def test_what_declares_no_encoding_of_texts_changes_none(line: str) -> None:
     assert has_broken_characters(f"{line}\n# Grüße\n".encode("latin-1"))
     assert decode(f"{line}\n# Grüße\n".encode()).endswith("Grüße\n")
+
+
+@pytest.mark.parametrize("codec", ["rot-13", "hex", "base64"])
+def test_what_is_declared_and_is_no_encoding_is_reported(codec: str) -> None:
+    said: list[str] = []
+    settings = IndexSettings(description="x", sources=("*",))
+    content = f"# coding: {codec}\nsome words\n".encode()
+    assert read_chunks(content, "a.py", settings, count_words, report=said.append)
+    assert said == [f"declares {codec}, which is no encoding of text: read as UTF-8"]
 
 
 def test_an_encoding_of_seven_bits_is_honoured_and_utf_8_is_never_misread() -> None:

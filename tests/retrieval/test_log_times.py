@@ -61,10 +61,12 @@ def read(text: str, written: datetime = WRITTEN) -> list[Chunk]:
         ("[10.30 16:49:06] chrome.exe - closed", "2024-10-30T16:49:06"),
         ("I0102 15:04:05.123456       1 main.go:12] began", "2025-01-02T15:04:05.123456"),
         ("10:11:12 began without a date", "10:11:12"),
-        ("2024-19-39 10:11:12 no such day", "2024-19-39 10:11:12"),
+        ("2024-19-39 10:11:12 no such day", None),
+        ('1.2.3.4 - - [31/Feb/2024:10:11:12 +0000] "GET /"', None),
+        ("2024-01-02T10:11:12+99:99 no such zone", None),
     ],
 )
-def test_the_time_of_a_line_is_read(line: str, iso: str) -> None:
+def test_the_time_of_a_line_is_read(line: str, iso: str | None) -> None:
     (found,) = read(line)
     assert found.facts.get("last_seen") == iso
 

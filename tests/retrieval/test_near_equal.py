@@ -61,8 +61,8 @@ def find(project: Project, texts: dict[str, str]) -> dict[str, tuple[str, ...]]:
 
 def test_two_versions_of_a_page_are_one_result(project: Project) -> None:
     pages = {
-        "docs/v1/restart.md": LONG.format("1.9"),
-        "docs/v2/restart.md": LONG.format("2.0"),
+        "docs/v1/restart.md": LONG.format("first"),
+        "docs/v2/restart.md": LONG.format("second"),
         "docs/v2/other.md": OTHER,
     }
     found = find(project, pages)
@@ -88,6 +88,13 @@ def test_what_may_say_something_else_is_shown(
     assert set(found) == {first, second}
 
 
+def test_a_number_that_differs_is_shown(project: Project) -> None:
+    limits = {"docs/v1/restart.md": "30 s", "docs/v2/restart.md": "60 s"}
+    found = find(project, {path: LONG.format(limit) for path, limit in limits.items()})
+    assert set(found) == set(limits)
+
+
 def test_a_page_with_its_version_in_the_name_is_the_same_page(project: Project) -> None:
-    pages = {f"docs/restart-{version}.md": LONG.format(version) for version in ("1.9", "2.0")}
+    texts = {"1.9": LONG.format("first"), "2.0": LONG.format("second")}
+    pages = {f"docs/restart-{version}.md": text for version, text in texts.items()}
     assert len(find(project, pages)) == 1

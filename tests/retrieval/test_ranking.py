@@ -298,6 +298,10 @@ def test_a_query_is_parsed() -> None:
         ("HTTPServer or exclusive_lock", {"exclusive_lock"}),
         ("openIndex in core.files", {"openIndex", "core.files"}),
         ("the file adapters.md", {"adapters.md"}),
+        ("restart web-07 and sdq9", {"web-07", "sdq9"}),
+        ("0x80070005 at 10.0.0.1 with 3.11.2", {"0x80070005", "10.0.0.1", "3.11.2"}),
+        ("who calls fs::open_file", {"fs::open_file"}),
+        ("step 2 of v2 takes 1.5 s, read-only", set()),
     ],
 )
 def test_names_are_distinguished_from_words(text: str, names: set[str]) -> None:

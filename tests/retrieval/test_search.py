@@ -129,9 +129,11 @@ def index(project: Project) -> Index:
 
 
 def _symbol(title: str) -> dict[str, str]:
-    """The fact that the code chunker records of a definition."""
-    defined = re.match(r"(?:def|class) (\w+)", title)
-    return {"symbol": defined[1]} if defined else {}
+    """The facts that the code chunker records of a definition; `: holds` names its members."""
+    defined = re.match(r"(?:def|class|namespace) (\w+)(?:: holds (.*))?", title)
+    if not defined:
+        return {}
+    return {"symbol": defined[1], **({"members": defined[2]} if defined[2] else {})}
 
 
 @pytest.fixture
@@ -194,6 +196,30 @@ def test_a_definition_comes_before_what_uses_it(project: Project, index: Index) 
             found = searcher.search(query).results
             assert found[0].chunk.path == "src/pages.py", query
             assert found[0].scores.boosts["definition"] == (0.2 if query == "response" else 0.4)
+
+
+def test_a_member_is_found_by_the_chunk_of_its_class_or_namespace(
+    project: Project, index: Index
+) -> None:
+    calls = "int use() { return foo::bar(foo::bar(1)) + foo::bar(2); }"
+    namespace = "namespace foo { int bar(int x) { return x + 1; } }"
+    other = "namespace other { int bar(int x) { return 2 * x; } }"
+    index(
+        "source_code",
+        {
+            "src/use.cpp": [("int use()", calls)],
+            "src/foo.cpp": [("namespace foo: holds bar", namespace)],
+            "src/other.cpp": [("namespace other: holds bar", other)],
+        },
+    )
+    with closing(Searcher(project, encoders=ToyEncoders())) as searcher:
+        for name, boost in (("foo::bar", 0.6), ("foo.bar", 0.6), ("bar", 0.4)):
+            found = {each.chunk.path: each.scores for each in searcher.search(name).results}
+            assert found["src/foo.cpp"].boosts["definition"] == pytest.approx(boost)
+            assert found["src/other.cpp"].boosts["definition"] == pytest.approx(0.4)
+            assert "definition" not in found["src/use.cpp"].boosts
+            if name != "bar":
+                assert next(iter(found)) == "src/foo.cpp", "before those that call it"
 
 
 def test_a_file_is_found_by_its_path_and_by_all_of_its_chunks(

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections import UserDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -338,6 +338,14 @@ def _is_written(context: typer.Context, option: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def _discard_output() -> None:
+    """Let what is still to be flushed to a closed pipe go nowhere, without another error."""
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
 def error_boundary(command: Callable[P, R], *, changes: bool = False) -> Callable[P, R]:
     """Turn what a command raises into a message and an exit code; only this catches everything.
 
@@ -347,11 +355,13 @@ def error_boundary(command: Callable[P, R], *, changes: bool = False) -> Callabl
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         from modelyard.cli.before_a_command import prepare_project
-        from modelyard.cli.render import flush_results, print_error
+        from modelyard.cli.render import OutputClosed, flush_results, print_error
 
+        is_done = not changes
         try:
             prepare_project(changes=changes)
             result = command(*args, **kwargs)
+            is_done = True
             flush_results()
             return result
         except ModelyardError as error:
@@ -359,6 +369,9 @@ def error_boundary(command: Callable[P, R], *, changes: bool = False) -> Callabl
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             _end_interrupted()
+        except OutputClosed:  # `| head` has what it wants, but may have stopped a change halfway
+            _discard_output()
+            sys.exit(0 if is_done else 1)
         except BrokenPipeError:
             sys.exit(1)
         except Exception as error:

@@ -110,6 +110,10 @@ def render_reference() -> str:
     """The whole of docs/cli.md."""
     codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
     table = f"## Exit codes\n\n| code | meaning |\n|---:|---|\n{codes}\n"
+    table += (
+        "\nA reader that goes early, as in `models search ... | head -1`, is no failure. The code is 1 "
+        "only where it may\nhave ended a command that changes something before its end.\n"
+    )
     variables = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items())
     table += f"\n## Environment variables\n\n| variable | meaning |\n|---|---|\n{variables}\n"
     return "\n".join([_OPENING, table, *map(_section, documented_commands())])

@@ -46,9 +46,13 @@ def out() -> Console:
     """The console of results (stdout)."""
     from rich.console import Console
 
+    class ResultsConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # the BrokenPipeError, to `writing_results`
+
     _stdout()
     endless = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(
+    return ResultsConsole(
         highlight=False, soft_wrap=not sys.stdout.isatty(), width=_WIDE if endless else None
     )
 
@@ -61,17 +65,21 @@ def err() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
+class OutputClosed(Exception):
+    """Who read the results has gone, as `| head` does: nobody needs the rest of them."""
+
+
 class OutputFailed(ModelyardError):
     """A result could not be written to stdout."""
 
 
 @contextmanager
 def writing_results() -> Iterator[None]:
-    """Turn failed writes to stdout into OutputFailed; a closed pipe is not an error."""
+    """Turn failed writes to stdout into OutputFailed, to a closed pipe into OutputClosed."""
     try:
         yield
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as error:
+        raise OutputClosed from error
     except OSError as error:
         raise OutputFailed(
             f"cannot write the result: {error.strerror}",

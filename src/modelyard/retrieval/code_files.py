@@ -25,6 +25,8 @@ from modelyard.retrieval.vectors import Floats, Rows
 
 DEFINITION = 0.4
 """What is added for a definition of a name in the query; a half where only its case differs."""
+OF_ITS_CONTAINER = 0.2
+"""What is added to that where the query names the class or namespace around it too: `fs::open`."""
 PATH = 0.25
 """What is added where the path has all terms of the query; less by the idf of those it lacks."""
 _OTHER, _EACH = 0.2, 0.7
@@ -71,12 +73,16 @@ def code_boosts(
     found: list[dict[str, float]] = [{} for _ in rows]
     names = frozenset(map(_last_name, query.symbols))
     lowered = frozenset(map(str.lower, names))
+    qualified = frozenset(tuple(parts[-2:]) for parts in map(_parts, query.symbols) if parts[1:])
     paths = _PathWords(query, snapshot)
     for boosts, row in zip(found, rows, strict=True):
         source = sources[row]
-        defined = _last_name(source.symbol)
-        if defined and defined.lower() in lowered:
-            boosts["definition"] = DEFINITION if defined in names else DEFINITION / 2
+        defined = _defined(source)
+        if not defined.isdisjoint(names):
+            within = OF_ITS_CONTAINER * (not qualified.isdisjoint(_defined_within(source)))
+            boosts["definition"] = DEFINITION + within
+        elif not lowered.isdisjoint(map(str.lower, defined)):
+            boosts["definition"] = DEFINITION / 2
         if share := paths.share(source.path):
             boosts["path"] = PATH * share
     scores = ranked.fused + np.array([sum(boosts.values()) for boosts in found], np.float32)
@@ -87,9 +93,25 @@ def code_boosts(
     return found
 
 
+def _parts(symbol: str) -> list[str]:
+    """`Page` and `render` of `Page.render()`, `Page::render` and `Page#render`."""
+    return re.split(r"\.|::|->|#", symbol.rstrip("()"))
+
+
 def _last_name(symbol: str) -> str:
-    """`render` of `Page.render()`, `page::render` and `Page#render`."""
-    return re.split(r"\.|::|->|#", symbol.rstrip("()"))[-1]
+    """`render` of `Page.render()`."""
+    return _parts(symbol)[-1]
+
+
+def _defined(source: ChunkSource) -> set[str]:
+    """The names that a chunk defines, without what they are in."""
+    return {_last_name(source.symbol), *source.members.split()} - {""}
+
+
+def _defined_within(source: ChunkSource) -> set[tuple[str, ...]]:
+    """Each of them with the class or namespace around it, where there is one."""
+    *_, container, name = ("", *_parts(source.symbol))
+    return {(container, name), *((name, member) for member in source.members.split())}
 
 
 class _PathWords:

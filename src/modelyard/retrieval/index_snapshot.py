@@ -65,6 +65,8 @@ class ChunkSource:
     """The title of the function that it belongs to; empty for other chunks."""
     symbol: str
     """The name that it defines; empty where it defines none."""
+    members: str
+    """The names that a class or a namespace in it defines, separated by spaces."""
 
 
 class IndexSnapshot:
@@ -86,7 +88,8 @@ class IndexSnapshot:
         found = self._database.execute(
             "select p.id, f.path, f.modified_at, p.digest, json_extract(p.facts, '$.last_seen'), "
             "f.size_bytes, f.mtime_ns, f.sha256, iif(p.kind = 'function', p.title, ''), "
-            "coalesce(json_extract(p.facts, '$.symbol'), '') "
+            "coalesce(json_extract(p.facts, '$.symbol'), ''), "
+            "coalesce(json_extract(p.facts, '$.members'), '') "
             "from passages p join files f on f.id = p.file_id where p.id "
             "in (select value from json_each(?))",
             (json.dumps(self.ids[rows].tolist()),),

@@ -1,7 +1,8 @@
-"""Near-equal paragraphs: those that two versions of a page share but for some words.
+"""Near-equal paragraphs: those that two versions of a page share but for some words, no number.
 
 Two hits are one where they stand in files of one name, in prose of the same index, and nine of ten
 of their words are the same, however often each occurs (Dice's coefficient of the two multisets).
+Another number, such as a version, a port or a limit, is what a reader may look for: both are shown.
 Only hits whose vectors nearly agree are compared, so few texts are read.
 
 Source: Manning et al., Introduction to Information Retrieval, 2008, ch. 19.6 (near-duplicates).
@@ -32,6 +33,7 @@ _COMPARED = 3
 """Hits that are compared, for each that is wanted."""
 _CHUNKERS = ("markdown", "paragraphs", "auto")
 _KINDS = ("section", "text")
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 _VERSION = re.compile(r"[\d._-]+")
 
 
@@ -72,6 +74,8 @@ class _Compared:
             return False
         if self._chunk.kind not in _KINDS or other._chunk.kind not in _KINDS:
             return False
+        if self._numbers != other._numbers:
+            return False
         total = self._words.total() + other._words.total()
         if total < 2 * _FEWEST_WORDS:
             return False
@@ -87,6 +91,10 @@ class _Compared:
     def _chunk(self) -> IndexedChunk:
         best = self.hit[0]
         return best.snapshot.chunks(np.array([best.row]))[0]
+
+    @cached_property
+    def _numbers(self) -> Counter[str]:
+        return Counter(_NUMBER.findall(self._chunk.text))
 
     @cached_property
     def _words(self) -> Counter[str]:

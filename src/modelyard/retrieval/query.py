@@ -16,6 +16,12 @@ _CALL = re.compile(r"\b[A-Za-z_][\w.]*(?=\(\))")
 _DOTTED = re.compile(r"\b[A-Za-z_]\w+(?:\.[A-Za-z_]\w+)+\b")
 _SNAKE = re.compile(r"\b[A-Za-z]\w*_\w*[A-Za-z0-9]\b")
 _CAMEL = re.compile(r"\b(?:[a-z]+[A-Z]\w*|(?:[A-Z][a-z0-9]+){2,})\b")
+_NUMBERED = re.compile(
+    r"(?<![\w.-])(?:[A-Za-z]\w*(?:-[A-Za-z]*\d\w*)+|(?=\w{4})[A-Za-z]+\d\w*"
+    r"|0[xX][0-9A-Fa-f]+|\d+(?:\.\d+){2,3})(?![\w-])"
+)
+"""Of hosts and errors, hexadecimal numbers, versions of three parts and addresses."""
+_QUALIFIED = re.compile(r"\b[A-Za-z_]\w*(?:(?:::|->|#)~?[A-Za-z_]\w*)+")
 _SYMBOL = re.compile(r"[A-Za-z_$][\w$]*(?:(?:\.|::|->|#)[A-Za-z_$][\w$]*)*[!?=]?")
 _SPACES = re.compile(r"\s+")
 
@@ -55,7 +61,7 @@ def parse_query(text: str) -> Query:
     plain = _SPACES.sub(" ", _QUOTED.sub(lambda found: f" {found[1] or found[2]} ", text)).strip()
     names = [
         found
-        for pattern in (_PATH, _FILE, _CALL, _DOTTED, _SNAKE, _CAMEL)
+        for pattern in (_PATH, _FILE, _CALL, _DOTTED, _QUALIFIED, _SNAKE, _CAMEL, _NUMBERED)
         for found in pattern.findall(plain)
     ]
     terms = Counter(index_terms(plain).split())

@@ -16,7 +16,7 @@ import numpy as np
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
 from modelyard.results.json_form import published
-from modelyard.retrieval.candidates import Candidate, Hit, Scores, SearchedIndex
+from modelyard.retrieval.candidates import Hit, Scores, SearchedIndex
 from modelyard.retrieval.index_file import IndexedChunk
 from modelyard.retrieval.index_snapshot import ChunkSource, IndexSnapshot
 from modelyard.retrieval.indexes import update_command
@@ -112,18 +112,23 @@ def _build_result(
         also=tuple(
             f"{path}:{line}" for path, line in sorted(places - {(chunk.path, chunk.first_line)})
         ),
-        more=_lines_of(hit.more),
+        more=_lines_of(hit, chunk),
         related=related,
     )
 
 
-def _lines_of(candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """The lines of the best of these chunks, as FIRST-LAST."""
-    return tuple(
-        f"{chunk.first_line}-{chunk.last_line}"
-        for candidate in candidates[:_MORE]
-        for chunk in candidate.snapshot.chunks(np.array([candidate.row]))
-    )
+def _lines_of(hit: Hit, shown: IndexedChunk) -> tuple[str, ...]:
+    """The lines of the best further chunks of a file, as FIRST-LAST, each once.
+
+    Pieces of one long line, and cells of a table, stand on the same lines.
+    """
+    lines = {(shown.first_line, shown.last_line): None}
+    for candidate in hit.more:
+        (chunk,) = candidate.snapshot.chunks(np.array([candidate.row]))
+        lines[chunk.first_line, chunk.last_line] = None
+        if len(lines) > _MORE:
+            break
+    return tuple(f"{first}-{last}" for first, last in list(lines)[1:])
 
 
 def file_state(project: Project, source: ChunkSource) -> FileState:

@@ -12,7 +12,7 @@ from typing import BinaryIO
 from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.reading.code import code_pieces, is_makefile, makefile_pieces
-from modelyard.retrieval.reading.decoding import decode, is_binary
+from modelyard.retrieval.reading.decoding import declared_no_encoding, decode, is_binary
 from modelyard.retrieval.reading.encoded_bytes import encoded_spans
 from modelyard.retrieval.reading.grammars import GRAMMARS, grammar_of
 from modelyard.retrieval.reading.keys import key_pieces, openapi_pieces
@@ -94,6 +94,8 @@ def read_chunks(
     if ending == ".pdf":
         report("not a PDF")
         return []
+    if codec := declared_no_encoding(content):
+        report(f"declares {codec}, which is no encoding of text: read as UTF-8")
     text = decode(content)
     if ending == ".ipynb" and settings.chunker in ("auto", "code", "markdown"):
         try:

@@ -149,14 +149,24 @@ class _CodeReader:
                 facts = {**part.facts, "symbol": part.facts.get("symbol", symbol)}
                 yield replace(part, kind=kind, facts=facts)
             return
+        facts = {"language": self.grammar.name, "symbol": symbol}
+        if is_class and (members := " ".join(self._members(body))):
+            facts["members"] = members
         yield Piece(
             start=start,
             end=end,
             title=title,
             kind="class" if is_class else "function",
-            facts={"language": self.grammar.name, "symbol": symbol},
+            facts=facts,
             breaks=_statement_rows(body if body is not None else node) if too_long else (),
         )
+
+    def _members(self, body: Node | None, depth: int = 0) -> Iterator[str]:
+        """The names of what a class or a namespace that is one chunk defines, at all levels."""
+        for found in self._definitions(body) if body is not None and depth < _DEEPEST else ():
+            yield self._name(found.node)
+            if found.node.type in self.grammar.classes:
+                yield from self._members(self._body(found.node), depth + 1)
 
     def _body(self, node: Node) -> Node | None:
         body = node.child_by_field_name("body")

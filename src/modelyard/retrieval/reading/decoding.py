@@ -27,6 +27,9 @@ _FAMILIES = (
 )
 """How the names of encodings begin that a line may declare: those that were used for text."""
 
+_NO_ENCODINGS = frozenset(("rot-13", "hex", "base64", "uu", "quopri", "zlib", "bz2"))
+"""Codecs of Python's registry that make bytes of bytes or text of text."""
+
 FIRST_BLOCK = 8192
 """Bytes that are checked to recognise a binary file, as git does."""
 
@@ -62,15 +65,26 @@ def _decode_bytes(content: bytes, errors: str) -> str:
 
 
 def _declared_encoding(content: bytes) -> str:
-    """The encoding that a comment in the first two lines declares, as PEP 263 says; or empty."""
+    """The encoding that a file declares, where it is one of those that were used for text."""
+    name = _declared_codec(content)
+    return name if name.startswith(_FAMILIES) else ""
+
+
+def declared_no_encoding(content: bytes) -> str | None:
+    """The codec that a file declares although it is no encoding of text, such as rot13."""
+    name = _declared_codec(content)
+    return name if name in _NO_ENCODINGS else None
+
+
+def _declared_codec(content: bytes) -> str:
+    """The codec that a comment in the first two lines declares, as PEP 263 says; or empty."""
     first, _, rest = content[:FIRST_BLOCK].partition(b"\n")
     for line in (first[:_LONGEST_LINE], rest.partition(b"\n")[0][:_LONGEST_LINE]):
         if declared := _DECLARED.match(line):
             try:
-                name = codecs.lookup(declared[1].decode()).name
+                return codecs.lookup(declared[1].decode()).name
             except LookupError:
                 return ""
-            return name if name.startswith(_FAMILIES) else ""
         if not _BLANK.fullmatch(line):
             return ""
     return ""

@@ -49,13 +49,18 @@ def find_time(line: str) -> re.Match[str] | None:
 def iso_time(written: str, file_written: datetime) -> str:
     """A time in ISO 8601 that `datetime.fromisoformat` reads; as it is when it names no date.
 
+    Empty for a time that never was, such as 31 February or the zone +99:99.
+
     written: the text of a match of `find_time`, or seconds, ms, us or ns since 1970.
     file_written: when the file was last changed, for times without a year.
     """
     try:
-        return _parse(written, file_written) or written
+        found = _parse(written, file_written)
+        if found:
+            datetime.fromisoformat(found)  # refuses a zone of a day or more
+        return found or written
     except (ValueError, OverflowError, OSError):
-        return written
+        return ""
 
 
 def _parse(written: str, file_written: datetime) -> str:

@@ -176,9 +176,9 @@ def read_log(
         facts = {"count": str(template.count), "last_line": str(template.last_line)}
         if template.level:
             facts["level"] = template.level
-        if template.first_seen:
-            facts["first_seen"] = iso_time(template.first_seen, file_written)
-            facts["last_seen"] = iso_time(template.last_seen, file_written)
+        for fact, seen in (("first_seen", template.first_seen), ("last_seen", template.last_seen)):
+            if time := iso_time(seen, file_written) if seen else "":
+                facts[fact] = time
         parts = _fitting(text, limit, count_tokens)
         if parts:
             chunks.append(
