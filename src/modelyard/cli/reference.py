@@ -111,8 +111,8 @@ def render_reference() -> str:
     codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
     table = f"## Exit codes\n\n| code | meaning |\n|---:|---|\n{codes}\n"
     table += (
-        "\nA reader that goes early, as in `models search ... | head -1`, is no failure. The code is 1 "
-        "only where it may\nhave ended a command that changes something before its end.\n"
+        "\nA reader that goes early, as in `models search ... | head -1`, is no failure. The code "
+        "is 1 only where it may\nhave ended a command that changes something before its end.\n"
     )
     variables = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items())
     table += f"\n## Environment variables\n\n| variable | meaning |\n|---|---|\n{variables}\n"
