@@ -31,6 +31,7 @@ NAMES = [
     "a.scala",
     "a.sql",
     "a.tf",
+    "a.proto",
     "a.yaml",
     "a.json",
     "a.toml",

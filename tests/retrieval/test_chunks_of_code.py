@@ -113,6 +113,38 @@ def test_a_class_that_is_one_chunk_says_what_is_in_it() -> None:
     assert (found.facts["symbol"], found.facts["members"]) == ("n", "f")
 
 
+def test_protocol_buffers_go_by_top_level_block() -> None:
+    text = """syntax = "proto3";
+option go_package = "a{b";
+
+// Rolls releases back.
+service Releases {
+  rpc RollBack (Release) returns (Release) {}  // } of a comment
+}
+
+message Release {
+  string name = 1;
+  message Part { int32 size = 1; }
+}
+enum State
+{
+  UNKNOWN = 0;
+}
+message Open {
+  string never = 1;
+"""
+    found = read(text, "a.proto")
+    check_lines(text.encode(), found)
+    assert [(each.title, each.first_line, each.last_line) for each in found] == [
+        ("", 1, 2),
+        ("service Releases: Rolls releases back.", 4, 7),
+        ("message Release", 9, 12),
+        ("enum State", 13, 16),
+        ("message Open", 17, 18),
+    ]
+    assert [each.facts.get("members") for each in found[1:3]] == ["RollBack", "Part"]
+
+
 def test_a_long_function_leaves_no_crumbs() -> None:
     blocks = "".join(
         f"    held.add({number})\n    try:\n"

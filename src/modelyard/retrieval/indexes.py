@@ -26,7 +26,7 @@ from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.layout import Project
 from modelyard.deployments.running import running_settings
 
-CHUNKING_VERSION = 6
+CHUNKING_VERSION = 7
 """Increased when files are split differently: indexes are then rebuilt in their place, and the old
 ones answer until then."""
 

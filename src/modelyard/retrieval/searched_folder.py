@@ -63,7 +63,8 @@ _FUSIONS: Mapping[Modality, Fusion] = {
     "code": Fusion(dense=0.85, exact_dense=0.3),
     "text": Fusion(dense=0.6, exact_dense=0.3),
 }
-_CODE = tuple(f"**/*{ending}" for ending in ENDINGS)
+_ENDINGS = frozenset((*ENDINGS, ".proto"))
+_CODE = tuple(f"**/*{ending}" for ending in sorted(_ENDINGS))
 _INSTALLED = ("**/node_modules/**", "**/vendor/**", "**/third_party/**")
 """The code of others: it is found, below the folder's own."""
 _GENERATED = ("**/*.lock", "**/package-lock.json", "**/*.min.js", "**/*.map", "**/*.svg")
@@ -177,7 +178,7 @@ def _settings_below(below: str, *, is_file: bool) -> Mapping[Modality, IndexSett
     everything = (place,) if is_file else (f"{within}**/*", f"{within}**/.github/**/*")
     code: tuple[str, ...] = tuple(within + glob for glob in _CODE)
     if is_file:
-        code = (place,) if Path(below).suffix.lower() in ENDINGS else ()
+        code = (place,) if Path(below).suffix.lower() in _ENDINGS else ()
     return {
         "code": IndexSettings(
             description="Source code", sources=code, chunker="code", rank_below=_INSTALLED

@@ -21,6 +21,7 @@ from modelyard.retrieval.reading.markdown import markdown_pieces
 from modelyard.retrieval.reading.metrics import read_json_lines, read_prometheus, read_table
 from modelyard.retrieval.reading.notebooks import BrokenNotebook, Redact, read_notebook
 from modelyard.retrieval.reading.pages import read_page, read_pages
+from modelyard.retrieval.reading.protobuf import proto_pieces
 from modelyard.retrieval.reading.restructured_text import rst_pieces
 from modelyard.retrieval.reading.splitting import (
     CountTokens,
@@ -129,6 +130,8 @@ def _pieces(
         return rst_pieces(document)
     if chunker == "markdown" or ending in _MARKDOWN:
         return markdown_pieces(document)
+    if ending == ".proto":
+        return proto_pieces(document)
     if is_makefile(name.name):
         return makefile_pieces(document)
     if language and chunker in ("auto", "openapi", "code", "shell", "metrics"):
@@ -169,6 +172,8 @@ def _as_it_is(text: str, *, quoted_only: bool = False) -> str:
 
 def _is_code(ending: str) -> bool:
     """Whether a value without quotes is an expression, and `#` or `//` begins a comment."""
+    if ending == ".proto":
+        return True
     grammar = grammar_of(ending, "")
     return grammar is not None and grammar.name not in ("shell", "sql", "lua", "hcl")
 
