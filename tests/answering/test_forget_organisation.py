@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def fill(project: Project) -> None:
             assert record_prompt(project, ON, request, answer_id=answer_id, answer="Yes.") is None
             keep(project, CACHE, org, str(number), make_answer(TEXT[org]))
             row = Feedback(prompt=f"{number} {TEXT[org]}", answer="No.", rating="good", org=org)
-            record_feedback(project, [row])
+            named = answer_id if number == 2 else None
+            record_feedback(project, [replace(row, answer_id=named)])
         for run in (1, 2):
             register_version(
                 project, f"{org}-tone", fill=fill_with(), provenance=facts(f"{run}", org=org)

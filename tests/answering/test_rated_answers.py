@@ -10,7 +10,8 @@ from answer_samples import make_request
 from modelyard.answering.rated_answers import complete_feedback
 from modelyard.answering.recorded_prompts import record_prompt
 from modelyard.answering.request import GivenText
-from modelyard.chatdata.feedback import Feedback
+from modelyard.chatdata.feedback import Feedback, list_feedback, record_feedback
+from modelyard.chatdata.feedback_review import withdraw_feedback
 from modelyard.configs.kinds.integration import RecordPrompts
 from modelyard.core.errors import ProblemsFound
 from modelyard.core.layout import Project
@@ -59,6 +60,23 @@ def test_a_correction_takes_the_recorded_prompt(answered: Project) -> None:
     assert (row.prompt, row.answer, row.training_answer) == ("Who leads sales?", "Ann.", "Bob.")
     given = Feedback(answer_id=ID, correction="Bob.", prompt="Who?")
     assert complete_feedback(answered, [given])[0].prompt == "Who?"
+
+
+def test_what_quotes_a_recorded_prompt_lies_where_others_do_not_read(answered: Project) -> None:
+    keep_prompt(answered)
+    rows = complete_feedback(answered, [Feedback(answer_id=ID, correction="Bob.")])
+    added = record_feedback(answered, rows)
+    assert (added.added, added.to_learn) == (1, 1)
+    assert record_feedback(answered, rows).repeated == 1
+    assert record_feedback(answered, rows, dry_run=True).repeated == 1
+    (row,) = list_feedback(answered)
+    assert (row.prompt, row.answer, row.training_answer) == ("Who leads sales?", "Ann.", "Bob.")
+    (path,) = answered.all_feedback_texts
+    assert answered.is_confidential(path)
+    state = b"".join(each.read_bytes() for each in answered.local_state.glob("state.db*"))
+    assert not any(text in state for text in (b"Who leads", b"Ann.", b"Bob."))
+    withdraw_feedback(answered, [row.id])
+    assert not answered.all_feedback_texts
 
 
 @pytest.mark.parametrize(

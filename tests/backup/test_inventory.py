@@ -46,6 +46,8 @@ PLACES: dict[str, tuple[tuple[Any, ...], str]] = {
     "answer_cache": ((), NEVER),
     "kept_verdicts": ((), NEVER),
     "recorded_prompts": ((), "include_telemetry"),
+    "feedback_texts": (("x",), ALWAYS),
+    "all_feedback_texts": ((), ALWAYS),
     "traffic_segment": (("x",), "include_telemetry"),
     "traffic_segments": ((), "include_telemetry"),
     "test_run": ((1,), ALWAYS),

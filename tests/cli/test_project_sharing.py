@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -64,6 +65,7 @@ ben  backup
 ann  backup prune --keep-last 1
 ben  restore --in-place latest
 """.strip().splitlines()
+ASKED = 'ask --model basic_nlp "Who leads sales?"'
 SHORT = tuple(
     line
     for line in LIFE
@@ -217,6 +219,9 @@ def test_two_users_of_a_group_work_in_turn(place: Path, sharing: Sharing) -> Non
     if sharing is Sharing.ALL:
         folders, files = {0o2775, 0o2755, 0o2770}, {0o664, 0o444, 0o660}
     assert modes == {True: folders, False: files}
+    answer_id = json.loads(do(project, ANN, f"{ASKED} --json").out)["id"]
+    texts = "--prompt Secret --answer Confidential --correction Hidden"
+    assert do(project, ANN, f"feedback add --answer-id {answer_id} {texts}").code == 0
     outside = {
         line: do(project, EVE, line)
         for line in (*READS, "feedback add --prompt Eve --answer A --rating good")
@@ -227,6 +232,10 @@ def test_two_users_of_a_group_work_in_turn(place: Path, sharing: Sharing) -> Non
         else:
             assert ran.code == 1 and "no access" in ran.err, (line, ran)
             assert "bug" not in ran.err and str(GROUP) in ran.err, (line, ran)
+    for user in (BEN, EVE):
+        listed = do(project, user, "feedback list --json").out
+        for text in ("Secret", "Confidential", "Hidden"):
+            assert (text in listed) == (user is BEN), (user, sharing)
 
 
 def test_a_private_project_is_its_owner_s(place: Path) -> None:
@@ -307,6 +316,33 @@ def test_a_sharing_is_changed_and_everything_follows(place: Path) -> None:
     assert do(project, ANN, "project sharing group").code == 0
     again = do(project, ANN, "project sharing group")
     assert "follows already" in again.out
+
+
+@pytest.mark.parametrize("line", ["project sharing private", "init ROOT --sharing private"])
+def test_only_its_owner_changes_with_whom_a_project_is_shared(place: Path, line: str) -> None:
+    project = new_project(place, f"members-{line[:4]}", Sharing.GROUP)
+    before = project.project_file.stat().st_mtime_ns
+    for dry in ("", " --dry-run"):
+        ran = do(project, BEN, line.replace("ROOT", str(project.root)) + dry)
+        assert ran.code == 1 and "only its owner may" in ran.err, ran
+        assert f"as the user {ANN.uid}" in ran.err
+    assert project.project_file.stat().st_mtime_ns == before
+    assert do(project, BEN, "project sharing group").code == 0
+
+
+def test_an_owner_gets_a_project_back_from_who_took_its_file(place: Path) -> None:
+    """As earlier versions let a member of the group take it."""
+    project = new_project(place, "taken", Sharing.GROUP)
+    os.chown(project.project_file, BEN.uid, GROUP)
+    project.project_file.chmod(0o600)
+    ran = do(project, ANN, "feedback add --prompt Q --answer A --rating good")
+    assert ran.code == 1 and "`models project sharing MODE` writes it anew" in ran.err, ran
+    assert do(project, ANN, "project sharing group").code == 0
+    for user in (ANN, BEN):
+        assert (
+            do(project, user, f"feedback add --prompt {user.uid} --answer A --rating good").code
+            == 0
+        )
 
 
 def test_what_others_made_keeps_a_project_from_being_private(place: Path) -> None:

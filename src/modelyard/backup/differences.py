@@ -29,6 +29,7 @@ from modelyard.backup.swap import BESIDE
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import STAGING_PREFIX, disk_errors, require_free_space, sha256_file
 from modelyard.core.forgotten import Forgotten
+from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import Project
 
 _OWN = ("configs", "datasets", "experiments", "models", ".models")
@@ -74,6 +75,7 @@ def compare(
     found = Differences()
     units = _units(project, chosen)
     gone = _forgotten_versions(units, reader, forgotten)
+    gone |= _forgotten_texts(project, units, reader, forgotten)
     for path, items in units.items():
         _require_place(project, path, found)
         if _is_same(project, path, items):
@@ -123,6 +125,20 @@ def _forgotten_versions(
     return gone
 
 
+def _forgotten_texts(
+    project: Project, units: dict[str, list[Item]], reader: BlobReader, forgotten: Forgotten
+) -> set[str]:
+    """The texts of feedback in the snapshot whose organisation was removed since they were made."""
+    gone = set()
+    for path, items in units.items():
+        if (project.root / path).parent == project.feedback_texts("x").parent:
+            with suppress(InvalidJson, KeyError, TypeError):  # read as no texts
+                written = parse_json(_content(items[0], reader))
+                if forgotten.covers("organisation", written["org"], written["recorded_at"]):
+                    gone.add(path)
+    return gone
+
+
 def _require_place(project: Project, path: str, found: Differences) -> None:
     """Refuse a path that a link in the project leads elsewhere; a file in the way has to go."""
     parts = path.split("/")
@@ -161,7 +177,7 @@ def _reason_to_keep(
     if place == project.audit_log and place.exists():
         return _reason_to_keep_audit(project, item, reader)
     if path in gone or leads_to in gone:
-        return "the adapter was removed for good: `models org forget`"
+        return "it was removed for good: `models org forget`"
     if place.name == _HIGHEST_NUMBER and (match := _VERSION.fullmatch(path)):
         with suppress(ModelyardError):
             if highest_number(project, match[1]) >= int(_content(item, reader) or b"0"):

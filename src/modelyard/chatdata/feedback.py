@@ -1,5 +1,7 @@
 """Feedback on answers: a rating, a correction or both, as rows of state.db.
 
+The texts of feedback that names its answer by an id may quote a recorded prompt. They lie in a file
+of their own, which nobody reads who may not change the project: for others the row has none.
 Owns what a row may hold and which dataset it belongs to: none, or permanently the first that used
 it. Does not know how a dataset is prepared from rows.
 """
@@ -7,11 +9,13 @@ it. Does not know how a dataset is prepared from rows.
 from __future__ import annotations
 
 import re
+import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,8 +24,9 @@ from modelyard.chatdata.reading import read_json_lines
 from modelyard.core.clock import utc_now
 from modelyard.core.database import transaction
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, NoData, ProblemsFound
-from modelyard.core.files import exclusive_lock
-from modelyard.core.layout import Project, check_name
+from modelyard.core.files import disk_errors, exclusive_lock, write_json
+from modelyard.core.json_reading import InvalidJson, read_json_object
+from modelyard.core.layout import Project, check_name, is_name
 from modelyard.core.state import delete_state, open_state, read_state
 from modelyard.core.wording import visible_text
 from modelyard.records.modelref import ModelRef
@@ -74,6 +79,8 @@ class FeedbackRow(Feedback):
     """When, in UTC."""
     used_in: str | None
     """The dataset it belongs to; None while no dataset has used it."""
+    texts: str | None = None
+    """The file that holds its texts; None where they are in state.db."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,11 +203,13 @@ def record_feedback(
     different = list(dict.fromkeys(rows))
     ids: list[int] = []
     if dry_run:
-        new = [row for row in different if not read_state(project, _RECORDED, asdict(row))]
+        known = partial(read_state, project)
+        new = [row for row in different if not _is_recorded(project, row, known)]
     else:
         with open_state(project) as state, transaction(state):
-            new = [row for row in different if not state.execute(_RECORDED, asdict(row)).fetchone()]
-            ids = [_insert(state, row) for row in new]
+            known = state.execute
+            new = [row for row in different if not _is_recorded(project, row, known)]
+            ids = [_insert(state, project, row) for row in new]
     return FeedbackAdded(
         ids=tuple(ids),
         added=len(new),
@@ -224,7 +233,7 @@ def _select(project: Project, condition: str, values: Mapping[str, Any]) -> tupl
     found = read_state(
         project, f"SELECT {_STORED} FROM feedback WHERE {condition} ORDER BY id", values
     )
-    return tuple(FeedbackRow(**dict(row)) for row in found)
+    return tuple(_with_texts(project, row) for row in found)
 
 
 _STORED = ", ".join(field.name for field in fields(FeedbackRow))
@@ -236,15 +245,52 @@ _SAME = " AND ".join(
 _RECORDED = f"SELECT 1 FROM feedback WHERE {_SAME} LIMIT 1"
 
 
-def _insert(state: sqlite3.Connection, row: Feedback) -> int:
+def _is_recorded(project: Project, row: Feedback, rows_of: Callable[..., Iterable[Any]]) -> bool:
+    """Whether an identical row is recorded. rows_of: gives the rows of a query with its values."""
+    if list(rows_of(_RECORDED, asdict(row))):
+        return True
+    apart = f"SELECT {_STORED} FROM feedback WHERE answer_id = ? AND texts IS NOT NULL"
+    same = (_with_texts(project, each) for each in rows_of(apart, (row.answer_id,)))
+    return any(asdict(row).items() <= asdict(each).items() for each in same)
+
+
+def _insert(state: sqlite3.Connection, project: Project, row: Feedback) -> int:
+    values = asdict(row) | {"recorded_at": utc_now(), "texts": None}
+    written = {key: values[key] for key in _TEXTS}
+    if row.answer_id is not None and any(written.values()):
+        values |= dict.fromkeys(_TEXTS) | {"texts": secrets.token_hex(8)}
+        about = {"org": row.org, "recorded_at": values["recorded_at"]}
+        write_json(project.feedback_texts(values["texts"]), about | written)
     inserted = state.execute(
         "INSERT INTO feedback (recorded_at, org, adapter, answer_id, prompt, answer, rating, "
-        "correction) VALUES (:recorded_at, :org, :adapter, :answer_id, :prompt, :answer, :rating, "
-        ":correction)",
-        asdict(row) | {"recorded_at": utc_now()},
+        "correction, texts) VALUES (:recorded_at, :org, :adapter, :answer_id, :prompt, :answer, "
+        ":rating, :correction, :texts)",
+        values,
     )
     assert inserted.lastrowid is not None
     return inserted.lastrowid
+
+
+def _with_texts(project: Project, stored: sqlite3.Row) -> FeedbackRow:
+    """A row with its texts, as far as they are there and this user may read them."""
+    row = FeedbackRow(**dict(stored))
+    if row.texts is None or not is_name(row.texts):
+        return row
+    try:
+        written = read_json_object(project.feedback_texts(row.texts))
+    except InvalidJson:
+        return row
+    found = ((key, written.get(key)) for key in _TEXTS)
+    return replace(row, **{key: text for key, text in found if isinstance(text, str)})
+
+
+def remove_texts(project: Project, rows: Iterable[FeedbackRow]) -> None:
+    """Remove the files that hold the texts of rows, before the rows themselves are removed."""
+    for row in rows:
+        if row.texts is not None and is_name(row.texts):
+            path = project.feedback_texts(row.texts)
+            with disk_errors(path):
+                path.unlink(missing_ok=True)
 
 
 # Which dataset a row belongs to.
@@ -321,4 +367,8 @@ def forget_feedback(project: Project, org: str, *, wait_s: float) -> int:
     ModelyardError when the file cannot be written.
     """
     with feedback_lock(project, org, wait_s=wait_s):
+        for path in project.all_feedback_texts:  # also those whose row was not recorded any more
+            with suppress(InvalidJson), disk_errors(path):
+                if read_json_object(path).get("org") == org:
+                    path.unlink()
         return delete_state(project, "DELETE FROM feedback WHERE org = ?", (org,))

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from modelyard.chatdata.feedback import FeedbackRow, feedback_lock, list_feedback
+from modelyard.chatdata.feedback import FeedbackRow, feedback_lock, list_feedback, remove_texts
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.core.state import delete_state
@@ -77,6 +77,7 @@ def withdraw_feedback(
         for org in sorted({row.org for row in rows}, key=lambda org: org or ""):
             locks.enter_context(feedback_lock(project, org, wait_s=wait_s))
         rows = _named_rows(project, ids)
+        remove_texts(project, rows)
         marks = ", ".join("?" for _ in rows)
         delete_state(
             project,

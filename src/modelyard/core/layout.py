@@ -166,6 +166,15 @@ class Project:
     def recorded_prompts(self) -> Path:
         return self.local_state / "recorded-prompts.db"
 
+    def feedback_texts(self, name: str) -> Path:
+        """What people wrote in feedback on an answer that it names by its id."""
+        return self.local_state / "feedback-texts" / f"{check_name(name, 'file')}.json"
+
+    @property
+    def all_feedback_texts(self) -> list[Path]:
+        """Every existing file of such texts."""
+        return sorted(self.local_state.glob("feedback-texts/*.json"))
+
     def traffic_segment(self, name: str) -> Path:
         return self.local_state / "traffic-spool" / f"{check_name(name, 'segment')}.jsonl"
 
@@ -246,7 +255,12 @@ class Project:
         """Whether a path holds what people wrote, which nobody reads who may not change it."""
         places = (
             *(self.answer_cache, self.recorded_prompts, self.audit_log),
-            *(self.backups, self.restores, self.test_run(1).parent),
+            *(
+                self.backups,
+                self.restores,
+                self.test_run(1).parent,
+                self.feedback_texts("x").parent,
+            ),
         )
         written = str(path)
         # What SQLite keeps beside a file is named after it.

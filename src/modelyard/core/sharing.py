@@ -202,6 +202,14 @@ def access_hint(path: Path) -> str:
         if (shared := shared_at(path)) and (hint := _hint_in_project(shared, seen)):
             return hint
     place, status = seen[0]
+    if (
+        path == Project(path.parent.parent).project_file
+        and path.parent.stat().st_uid == os.geteuid()
+    ):
+        return (
+            f"{place} belongs to {user_name(status.st_uid)}, and its folder to you: "
+            "`models project sharing MODE` writes it anew"
+        )
     owner, group = user_name(status.st_uid), group_name(status.st_gid)
     mode = f"{stat.S_IMODE(status.st_mode):04o}"
     return f"check who owns it: {place} belongs to {owner}, group {group}, with mode {mode}"

@@ -187,6 +187,10 @@ _MIGRATIONS = (
     ) STRICT, WITHOUT ROWID;
     ALTER TABLE reservations ADD COLUMN key_id TEXT;  -- NULL: of no key
     """,
+    """
+    ALTER TABLE feedback ADD COLUMN texts TEXT;  -- random; the file with its prompt, answer and
+                                                 -- correction; NULL: they are in the row
+    """,
 )
 
 STATE_MERGES: Mapping[str, Merge] = {
@@ -200,7 +204,7 @@ STATE_MERGES: Mapping[str, Merge] = {
     "feedback": JoinedRows(
         key=(
             *("recorded_at", "org", "adapter", "answer_id", "statement"),
-            *("prompt", "answer", "rating", "correction"),
+            *("prompt", "answer", "rating", "correction", "texts"),
         ),
         higher=("used_in",),  # no row is used in two datasets
         number="id",

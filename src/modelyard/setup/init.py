@@ -18,7 +18,7 @@ from modelyard.core.files import make_folder, write_atomic
 from modelyard.core.given_paths import given_path_errors, require_folder_place
 from modelyard.core.layout import Project, find_project
 from modelyard.core.sharing import Shared, Sharing, load_sharing, project_file_text
-from modelyard.setup.share import SharingChange, share_project
+from modelyard.setup.share import SharingChange, require_may_share, share_project
 
 # Under its real name git would apply it to this repository.
 _PROJECT_FOLDERS = ("configs", "datasets", "experiments", "models", ".models")
@@ -57,7 +57,8 @@ def init_project(
     sharing: with whom it is shared; None leaves what is said there, which is private at first.
     Raises InvalidInput, before anything is written, when a file is where a folder must be, when a
     link leaves the project, or when `root` lies in another project's folders; and when no folder
-    can be made there. Raises UnsuitableFileSystem where a project cannot be.
+    can be made there. Raises UnsuitableFileSystem where a project cannot be, NoAccess where only
+    the project's owner may say with whom it is shared.
     """
     project = Project(require_folder_place(root))
     _refuse_inside(project.root)
@@ -73,6 +74,8 @@ def init_project(
             )
     require_file_system(project)
     chosen = sharing or load_sharing(project)
+    if project.root.is_dir():
+        require_may_share(project, chosen)
     project_file = project.show(project.project_file)
     starter = {project_file: project_file_text(chosen).encode(), **starter}
     kept = tuple(path for path in starter if os.path.lexists(project.root / path))

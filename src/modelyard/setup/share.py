@@ -99,15 +99,15 @@ class SharingChange:
 def share_project(project: Project, sharing: Sharing, *, dry_run: bool = False) -> SharingChange:
     """Share a project: write it down, then give every file and folder its mode and group.
 
-    Raises NoAccess where the project's file cannot be written. What belongs to others is returned
-    as left.
+    Raises NoAccess, before anything is changed, where the project's file would be written by
+    somebody else than its owner. What belongs to others is returned as left.
     """
-    try:
-        before = load_sharing(project)
-    except InvalidInput:
-        before = None
+    require_may_share(project, sharing)
+    before = _word(project)
     shared = Shared.of(project, sharing)
-    if not dry_run and (before is not sharing or not project.project_file.exists()):
+    if not dry_run and _is_news(project, sharing):
+        if before is None:  # another user's, perhaps, who lets nobody read it
+            project.project_file.unlink()
         write_atomic(project.project_file, project_file_text(sharing))
     found = list(list_misfits(shared))
     if dry_run:
@@ -129,6 +129,39 @@ def share_project(project: Project, sharing: Sharing, *, dry_run: bool = False) 
         adjusted=tuple(each for each in found if each.path not in kept),
         left=tuple(left),
     )
+
+
+def require_may_share(project: Project, sharing: Sharing) -> None:
+    """Raise NoAccess where this user may not say with whom the project is shared.
+
+    The project's file belongs to whoever writes it: written by a member of the group, `private`
+    would lock out the owner. Where nothing would be written, anybody may adjust their own files.
+    """
+    folders = [each for each in (project.root, project.local_state) if each.is_dir()]
+    owners = {folder.stat().st_uid for folder in folders}
+    if os.geteuid() in (0, *owners) or not project.local_state.is_dir():
+        return
+    if not _is_news(project, sharing):
+        return
+    word = _word(project) or "private"
+    raise NoAccess(
+        f"no access: only its owner may change the project's sharing from {word} to {sharing}",
+        where=str(project.root),
+        hint=f"run the same command as {user_name(project.root.stat().st_uid)}",
+    )
+
+
+def _word(project: Project) -> Sharing | None:
+    """What the project's file says; None where that cannot be read."""
+    try:
+        return load_sharing(project)
+    except (InvalidInput, PermissionError):
+        return None
+
+
+def _is_news(project: Project, sharing: Sharing) -> bool:
+    """Whether the project's file does not say this yet."""
+    return _word(project) is not sharing or not os.path.lexists(project.project_file)
 
 
 def list_misfits(shared: Shared) -> Iterator[Misfit]:
