@@ -305,6 +305,25 @@ def test_only_its_owner_removes_a_version_and_half_of_it_never_goes(place: Path)
     assert version_numbers(project, "demo") == [2]
 
 
+def test_what_was_removed_is_reported_where_another_version_stays(place: Path) -> None:
+    project = new_project(place, "partly", Sharing.GROUP)
+    third = shutil.copytree(place / "adapter", place / "third")
+    config = third / "adapter_config.json"
+    config.write_text(config.read_text().replace('"lora_alpha": ', '"lora_alpha": 1'))
+    for user, source in ((ANN, "ADAPTER"), (BEN, "OTHER"), (ANN, third)):
+        line = f"adapters import {source} --name demo --base-model tiny --yes-other-base"
+        assert do(project, user, line).code == 0
+    for dry in (True, False):
+        ran = do(project, ANN, f"adapters gc --keep 1 --json{' --dry-run' * dry}")
+        (found,) = json.loads(ran.out)["adapters"]
+        assert [each["version"] for each in found["removed"]] == [1]
+        assert [each["version"] for each in found["left"]] == [2]
+        assert ran.code == (0 if dry else 1) and (dry or f"as the user {BEN.uid}" in ran.err)
+    assert version_numbers(project, "demo") == [2, 3]
+    told = do(project, ANN, "adapters gc --keep 1")
+    assert told.code == 1 and "demo@2" in told.out and "left: " in told.out
+
+
 def test_a_sharing_is_changed_and_everything_follows(place: Path) -> None:
     project = new_project(place, "changed", Sharing.PRIVATE)
     assert do(project, ANN, "feedback add --prompt Q --answer A --rating good").code == 0

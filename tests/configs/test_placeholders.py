@@ -114,7 +114,17 @@ def test_the_url_of_one_call_is_no_endpoint(
     found = check(project, endpoint=endpoint).findings
     assert [finding.hint for finding in found] == ([f"write the base URL, {base}"] if base else [])
     monkeypatch.setenv("LLM_URL", endpoint)
-    assert ("not set" in next(secret_lines(check(project, endpoint="env:LLM_URL")))) is bool(base)
+    shown = next(secret_lines(check(project, endpoint="env:LLM_URL")))
+    assert ("no usable URL" in shown) is bool(base)
+
+
+@pytest.mark.parametrize("written", ["http://llm.example.com/v1", "env:LLM_URL"])
+def test_a_key_over_http_is_warned_of_wherever_the_url_comes_from(
+    project: Project, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setenv("LLM_URL", "http://llm.example.com/v1")
+    (finding,) = check(project, endpoint=written).findings
+    assert (finding.code, finding.level) == ("plain-http", "warning")
 
 
 def test_an_endpoint_without_its_scheme_is_shown_with_one(project: Project) -> None:
@@ -168,13 +178,24 @@ def test_an_endpoint_of_the_environment_is_shown_and_used(
     assert model.needs_network
 
 
-@pytest.mark.parametrize("url", ["", "api.example.com", "https://me:pass@host/v1", "sk-secret"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "api.example.com", "https://me:pass@host/v1", "sk-secret", "not a url", "ftp://x"),
+        *("https://x/v1?key=abc", "https://${HOST}/v1", "https://h:99999/v1"),
+    ],
+)
 def test_an_environment_without_a_url_is_said_and_not_repeated(
     project: Project, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("LLM_URL", url)
-    lines = list(secret_lines(check(project, endpoint="env:LLM_URL")))
-    assert lines[0].startswith("env:LLM_URL: not set ")
+    report = check(project, endpoint="env:LLM_URL")
+    lines = list(secret_lines(report))
+    said = "set, and no usable URL" if url else "not set"
+    assert lines[0].startswith(f"env:LLM_URL: {said} ")
+    warnings = [each for each in report.findings if "env:LLM_URL" in each.message]
+    assert [each.level for each in warnings] == (["warning"] if url else [])
+    assert not url or url not in warnings[0].message
     with pytest.raises(NoUsableEndpoint) as refused:
         _ = own_model(project).url
     assert not url or url not in str(refused.value)

@@ -51,6 +51,12 @@ def test_what_is_given_is_laid_over_the_file_and_its_overlay(place: Project) -> 
     assert timeout_s(place) == 60.0  # the default, and not the overlay's 30 seconds
 
 
+@pytest.mark.parametrize("value", ["", " ", "# a comment"])
+def test_what_has_no_value_is_refused_and_no_reset(place: Project, value: str) -> None:
+    """Such as `--set retries.attempts="$UNSET"`."""
+    assert refused(place, f"retries.attempts={value}") == [("--set retries.attempts", "empty")]
+
+
 def test_its_origin_is_shown_by_explain_history_and_drift(place: Project) -> None:
     deploy_with(place, "timeout=45 seconds")
     catalogue = ConfigCatalogue(place)

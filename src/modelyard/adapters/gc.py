@@ -6,7 +6,7 @@ A pinned version is kept until it is unpinned.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelyard.adapters.pointer import hold_pointer, pointer_history
 from modelyard.adapters.rollback import earlier_versions
@@ -19,8 +19,15 @@ from modelyard.adapters.versions import (
 )
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput
-from modelyard.core.files import folder_size_bytes, remove_folder, shared_lock, sweep_staging
+from modelyard.core.files import (
+    folder_size_bytes,
+    remove_folder,
+    require_removable,
+    shared_lock,
+    sweep_staging,
+)
 from modelyard.core.layout import Project
+from modelyard.core.os_errors import NoAccess
 from modelyard.core.state import open_state, read_state
 
 KEEP_NEWEST = 3
@@ -35,7 +42,9 @@ class GarbageCollection:
     removed: Mapping[int, int]
     """The size in bytes of each removed version, by its number."""
     kept: Mapping[int, str]
-    """Why each other version is kept, by its number."""
+    """Why each version that is needed is kept, by its number."""
+    left: Mapping[int, NoAccess]
+    """Why each other version cannot be removed by this user, by its number."""
 
     @property
     def freed_bytes(self) -> int:
@@ -54,9 +63,9 @@ def collect_garbage(
     """Remove an adapter's versions except the `keep` newest and those that are needed.
 
     Needed are the active version, the one a rollback would go to, and pinned ones. Also removes
-    what killed processes left half removed. Raises InvalidInput when there is no such adapter or a
-    version is a link, ModelyardError when its pointer is broken, LockHeld while a backup reads the
-    versions.
+    what killed processes left half removed. A version that this user may not remove is left.
+    Raises InvalidInput when there is no such adapter or a version is a link, ModelyardError when
+    its pointer is broken, LockHeld while a backup reads the versions.
     """
     if keep < 1:
         raise InvalidInput(f"--keep must be at least 1, not {keep}")
@@ -69,15 +78,23 @@ def collect_garbage(
         plan = _plan(project, adapter, keep)
         if plan.removed:
             note_highest_number(project, adapter)
-        for number in plan.removed:
-            remove_folder(project.adapter_version(adapter, number))
-    return plan
+        removed: dict[int, int] = {}
+        left = dict(plan.left)
+        for number, size_bytes in plan.removed.items():
+            try:
+                remove_folder(project.adapter_version(adapter, number))
+            except NoAccess as error:
+                left[number] = error
+            else:
+                removed[number] = size_bytes
+    return replace(plan, removed=removed, left=left)
 
 
 def _plan(project: Project, adapter: str, keep: int) -> GarbageCollection:
     numbers = version_numbers(project, adapter)
     kept = _reasons_to_keep(project, adapter, numbers, keep)
-    removed = {}
+    removed: dict[int, int] = {}
+    left: dict[int, NoAccess] = {}
     for number in numbers:
         if number not in kept:
             path = project.adapter_version(adapter, number)
@@ -87,8 +104,13 @@ def _plan(project: Project, adapter: str, keep: int) -> GarbageCollection:
                     where=project.show(path),
                     hint="remove the link by hand",
                 )
-            removed[number] = folder_size_bytes(path)
-    return GarbageCollection(adapter=adapter, removed=removed, kept=kept)
+            try:
+                require_removable(path)
+            except NoAccess as error:
+                left[number] = error
+            else:
+                removed[number] = folder_size_bytes(path)
+    return GarbageCollection(adapter=adapter, removed=removed, kept=kept, left=left)
 
 
 def _reasons_to_keep(

@@ -14,7 +14,14 @@ from modelyard.adapters.versions import (
     version_numbers,
     version_of_another,
 )
-from modelyard.core.files import STAGING_PREFIX, LockHeld, remove_folder, sweep_staging, sync_path
+from modelyard.core.files import (
+    STAGING_PREFIX,
+    LockHeld,
+    remove_folder,
+    require_removable,
+    sweep_staging,
+    sync_path,
+)
 from modelyard.core.layout import Project, is_name
 from modelyard.core.state import open_state
 
@@ -32,12 +39,14 @@ def remove_adapter(project: Project, adapter: str, *, wait_s: float = 0.0) -> No
     """Remove the link, all versions, the pins and the recorded figures of an adapter.
 
     Killed in between, it leaves an adapter with fewer versions and none active; the same again
-    completes it. Raises LockHeld while another process works with the adapter, ModelyardError when
+    completes it. Raises NoAccess, before anything is removed, for a version that another user alone
+    may remove, LockHeld while another process works with the adapter, ModelyardError when
     a version is a link.
     """
     link, home = project.trained_link(adapter), project.adapter_versions(adapter)
     with hold_pointer(project, adapter, wait_s=wait_s):
         sweep_staging(home)
+        require_removable_adapter(project, adapter)
         note_highest_number(project, adapter)
         if link.is_symlink():
             link.unlink()
@@ -47,6 +56,12 @@ def remove_adapter(project: Project, adapter: str, *, wait_s: float = 0.0) -> No
         with open_state(project) as state:
             state.execute("DELETE FROM pins WHERE adapter = ?", (adapter,))
             state.execute("DELETE FROM recorded_figures WHERE adapter = ?", (adapter,))
+
+
+def require_removable_adapter(project: Project, adapter: str) -> None:
+    """Raise NoAccess where a version of it belongs to somebody who alone may remove it."""
+    for number in version_numbers(project, adapter):
+        require_removable(project.adapter_version(adapter, number))
 
 
 def sweep_removed(project: Project) -> None:

@@ -12,7 +12,12 @@ from typing import Any
 
 from modelyard.access.audited_prompts import count_audited, forget_audited_prompts
 from modelyard.access.keys import list_keys
-from modelyard.adapters.remove import adapters_of, remove_adapter, sweep_removed
+from modelyard.adapters.remove import (
+    adapters_of,
+    remove_adapter,
+    require_removable_adapter,
+    sweep_removed,
+)
 from modelyard.answering.answer_cache import count_kept, purge
 from modelyard.answering.recorded_prompts import count_prompts, forget_prompts
 from modelyard.chatdata.dataset import CARD_FILE, read_dataset_card
@@ -92,7 +97,8 @@ def forget_organisation(
 
     adapters: also its adapters with all their versions.
     Raises InvalidInput for what is no name, LockHeld while another process works with its feedback
-    or an adapter, and ModelyardError when a file cannot be written; what was removed until then
+    or an adapter, NoAccess before anything is removed when another user alone may remove a version,
+    and ModelyardError when a file cannot be written; what was removed until then
     stays removed.
     """
     check_name(organisation, "organisation")
@@ -107,6 +113,8 @@ def forget_organisation(
         answers = count_kept(project, organisation)
         audited = count_audited(project, organisation)[1]
     else:
+        for name in chosen:
+            require_removable_adapter(project, name)
         note_forgotten(project, "organisation", [organisation])
         note_forgotten(project, "adapter", chosen)
         answers = purge(project, organisation)

@@ -10,10 +10,11 @@ from modelyard.answering.local_models import LocalModels
 from modelyard.answering.money.ledger import UNKNOWN_PRICE_HINT, check_budget
 from modelyard.answering.request import LeftOut, LeftOutFor
 from modelyard.answering.unanswered import is_damage
+from modelyard.configs.kinds.endpoints import endpoint_url
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.deployments.effective_settings import Effective, EffectiveModel
-from modelyard.secrets.references import NoUsableKey, read_endpoint, read_key
+from modelyard.secrets.references import NoUsableKey, read_key
 
 
 def find_obstacle(
@@ -41,7 +42,7 @@ def find_obstacle(
             return LeftOut(model=name, why=why, reason=f"{error}{hint}")
     try:
         if settings.endpoint is not None:
-            read_endpoint(settings.endpoint)
+            endpoint_url(settings.endpoint)
         if settings.api_key is not None:
             read_key(settings.api_key, project, of=f"the model {name}")
     except NoUsableKey as error:

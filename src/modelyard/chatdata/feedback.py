@@ -203,12 +203,11 @@ def record_feedback(
     different = list(dict.fromkeys(rows))
     ids: list[int] = []
     if dry_run:
-        known = partial(read_state, project)
-        new = [row for row in different if not _is_recorded(project, row, known)]
+        stored = partial(read_state, project)
+        new = [row for row in different if not _is_recorded(project, row, stored)]
     else:
         with open_state(project) as state, transaction(state):
-            known = state.execute
-            new = [row for row in different if not _is_recorded(project, row, known)]
+            new = [row for row in different if not _is_recorded(project, row, state.execute)]
             ids = [_insert(state, project, row) for row in new]
     return FeedbackAdded(
         ids=tuple(ids),
@@ -280,8 +279,13 @@ def _with_texts(project: Project, stored: sqlite3.Row) -> FeedbackRow:
         written = read_json_object(project.feedback_texts(row.texts))
     except InvalidJson:
         return row
-    found = ((key, written.get(key)) for key in _TEXTS)
-    return replace(row, **{key: text for key, text in found if isinstance(text, str)})
+    texts = {key: text for key in _TEXTS if isinstance(text := written.get(key), str)}
+    return replace(
+        row,
+        prompt=texts.get("prompt"),
+        answer=texts.get("answer"),
+        correction=texts.get("correction"),
+    )
 
 
 def remove_texts(project: Project, rows: Iterable[FeedbackRow]) -> None:

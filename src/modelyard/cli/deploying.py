@@ -310,7 +310,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     for config in plan.configs:
         yield visible_text(_config_line(config))
         if config.change == "changed":
-            yield from setting_lines(config.settings, marks=_given_marks(config))
+            yield from setting_lines(
+                config.settings, marks=_given_marks(config), absent="the default"
+            )
         elif config.given:
             yield visible_text(f"    by --set: {', '.join(config.given)}")
     yield from _effect_lines(plan)
@@ -350,15 +352,21 @@ def _given_marks(config: ConfigChange) -> Mapping[str, str]:
 
 
 def setting_lines(
-    changes: Iterable[SettingChange], *, marks: Mapping[str, str] = MappingProxyType({})
+    changes: Iterable[SettingChange],
+    *,
+    marks: Mapping[str, str] = MappingProxyType({}),
+    absent: str = "not set",
 ) -> Iterator[str]:
-    """Settings that differ, one in a line; `marks` is said of a key at the end of its line."""
+    """Settings that differ, one in a line; `marks` is said of a key at the end of its line.
+
+    absent: what is said of a setting that stands nowhere.
+    """
 
     changes = list(changes)
     width = max((len(change.key) for change in changes), default=0)
     for change in changes:
-        before = "not set" if change.change == "added" else value_text(change.before)
-        after = "not set" if change.change == "removed" else value_text(change.after)
+        before = absent if change.change == "added" else value_text(change.before)
+        after = absent if change.change == "removed" else value_text(change.after)
         mark = marks.get(change.key, "")
         yield visible_text(f"    {change.key.ljust(width)}  {before} -> {after}{mark}")
 

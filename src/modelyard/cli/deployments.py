@@ -116,7 +116,7 @@ def _given_lines(drift: Drift) -> Iterator[str]:
     from modelyard.cli.deploying import value_text
 
     for given in drift.given:
-        said = "not set" if given.draft is None else value_text(given.draft)
+        said = "the default" if given.draft is None else value_text(given.draft)
         yield visible_line(
             f"  by --set   {given.config}  {given.key}: {value_text(given.live)}; "
             f"its next deployment makes it {said}"

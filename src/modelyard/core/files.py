@@ -308,13 +308,13 @@ def remove_folder(folder: Path) -> None:
         )
     staged = _staging_place(folder)
     with disk_errors(folder):
-        _require_removable(folder)
+        require_removable(folder)
         folder.rename(staged)
         sync_path(folder.parent)
         shutil.rmtree(staged)
 
 
-def _require_removable(folder: Path) -> None:
+def require_removable(folder: Path) -> None:
     """Raise NoAccess where something in it belongs to somebody who alone may remove it."""
     for parent, names, files in os.walk(folder):
         if (names or files) and not os.access(parent, os.W_OK | os.X_OK, effective_ids=True):

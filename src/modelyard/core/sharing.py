@@ -236,15 +236,18 @@ def _hint_in_project(shared: Shared, seen: list[tuple[Path, os.stat_result]]) ->
                 f"`models project sharing {sharing}` as {user_name(status.st_uid)}"
             )
     status, of_root = seen[0][1], shared.project.root.stat()
-    if os.geteuid() in (status.st_uid, of_root.st_uid):
+    if os.geteuid() == status.st_uid:
         return None
     if sharing is Sharing.PRIVATE:
+        if os.geteuid() == of_root.st_uid:
+            return None
         owner = user_name(of_root.st_uid)
         return (
             f"the project is private to {owner}, who can share it: `models project sharing group`"
         )
     group = group_name(shared.group)
-    if shared.group not in (os.getegid(), *os.getgroups()):
+    is_member = shared.group in (os.getegid(), *os.getgroups())
+    if not is_member and os.geteuid() != of_root.st_uid:
         may = "its members use it" if sharing is Sharing.GROUP else "others may only read"
         return f"the project is shared with the group {group}, which you are not in: {may}"
     return f"only its owner may do that: run the same command as {user_name(status.st_uid)}"

@@ -37,9 +37,16 @@ def read_endpoint(written: str) -> str:
     if kind != "env":
         return written
     url = os.environ.get(name, "").strip()
+    if not url:
+        raise NoUsableEndpoint(
+            "the variable is not set",
+            where=written,
+            hint="set it to a URL such as https://api.example.com/v1",
+        )
     if not _URL.fullmatch(url) or mask_secrets(url) != url:  # the URL is shown, a key is not
         raise NoUsableEndpoint(
-            "there is no usable endpoint",
+            "the variable holds no URL of an API: http:// or https://, without a user, a password, "
+            "a query or a key",
             where=written,
             hint="set it to a URL such as https://api.example.com/v1",
         )

@@ -17,7 +17,9 @@ from modelyard.adapters.gc import (
 from modelyard.adapters.versions import list_adapters, named_adapter, resolve_number
 from modelyard.cli.options import DryRun, Json, Reason, VersionName, Wait
 from modelyard.cli.render import print_json, print_table, print_text
+from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project
+from modelyard.core.os_errors import NoAccess
 from modelyard.core.wording import counted, megabytes
 
 
@@ -50,7 +52,9 @@ class AdapterCollected:
     removed: tuple[Removed, ...]
     """The versions that were removed, or would be."""
     kept: tuple[Kept, ...]
-    """The others."""
+    """Those that are needed."""
+    left: tuple[Kept, ...]
+    """Those that nothing needs and this user may not remove."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,20 +107,44 @@ def gc(
     chosen = list(dict.fromkeys(map(named_adapter, names or list_adapters(project))))
     # Plan all before removing any, so that a bad name removes nothing.
     done = [collect_garbage(project, name, keep=keep, dry_run=True) for name in chosen]
+    failure: ModelyardError | None = None
     if not dry_run:
-        done = [collect_garbage(project, name, keep=keep, wait_s=wait) for name in chosen]
+        done = []
+        try:
+            for name in chosen:
+                done.append(collect_garbage(project, name, keep=keep, wait_s=wait))
+        except ModelyardError as error:  # what was removed until then is reported all the same
+            failure = error
+    _print(done, dry_run=dry_run, as_json=as_json)
+    if failure is not None:
+        raise failure
+    if not dry_run:
+        _require_nothing_left(done)
+
+
+def _require_nothing_left(done: list[GarbageCollection]) -> None:
+    """Raise NoAccess where a version could not be removed."""
+    left = [(each.adapter, *one) for each in done for one in each.left.items()]
+    if left:
+        adapter, number, error = left[0]
+        message = f"{counted(len(left), 'version')} could not be removed: {error.message}"
+        raise NoAccess(message, where=f"{adapter}@{number}", hint=error.hint) from error
+
+
+def _print(done: list[GarbageCollection], *, dry_run: bool, as_json: bool) -> None:
     freed = sum(collection.freed_bytes for collection in done)
     removed = sum(len(collection.removed) for collection in done)
     if as_json:
         adapters = tuple(map(_collected, done))
         print_json(Collected(dry_run=dry_run, freed_bytes=freed, adapters=adapters))
-    elif not removed:
+    elif not removed and not any(collection.left for collection in done):
         print_text("There is nothing to remove.")
     else:
         gone = "would go" if dry_run else "removed"
         rows: list[tuple[str, str, str]] = []
         for collection in done:
             outcomes = {v: (megabytes(size), gone) for v, size in collection.removed.items()}
+            outcomes |= {v: ("", f"left: {why.hint or why}") for v, why in collection.left.items()}
             if outcomes:
                 outcomes |= {v: ("", f"kept: {why}") for v, why in collection.kept.items()}
             rows += [(f"{collection.adapter}@{v}", *outcomes[v]) for v in sorted(outcomes)]
@@ -129,6 +157,7 @@ def _collected(found: GarbageCollection) -> AdapterCollected:
         adapter=found.adapter,
         removed=tuple(Removed(version=v, size_bytes=size) for v, size in found.removed.items()),
         kept=tuple(Kept(version=v, why=why) for v, why in found.kept.items()),
+        left=tuple(Kept(version=v, why=str(error)) for v, error in found.left.items()),
     )
 
 

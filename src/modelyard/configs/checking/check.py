@@ -15,12 +15,14 @@ from typing import Any
 
 from modelyard.configs.checking.found import SecretPlace, Verdict
 from modelyard.configs.checking.meaning import Check, load_check, warning
+from modelyard.configs.checking.meaning.calls import check_endpoint
 from modelyard.configs.checking.meaning.references import check_references
 from modelyard.configs.checking.report import CheckReport, SecretUse
 from modelyard.configs.checking.view import ConfigSet, EnvironmentView
 from modelyard.configs.compare import mask_problems
 from modelyard.configs.environments import ENVIRONMENTS_FILE, find_undeclared
 from modelyard.configs.kinds import HEADER_KEYS
+from modelyard.configs.kinds.endpoints import endpoint_url
 from modelyard.configs.reading.catalogue import (
     ConfigCatalogue,
     GivenConfigs,
@@ -43,7 +45,7 @@ from modelyard.core.layout import Project
 from modelyard.core.seen_from import STDIN, without_dots
 from modelyard.core.shares import in_shares
 from modelyard.secrets.detection import InlineSecret, find_secrets, mask_tokens
-from modelyard.secrets.references import NoUsableEndpoint, read_endpoint
+from modelyard.secrets.references import NoUsableEndpoint
 from modelyard.settings.placeholders import encrypted_spans, wanted_secret
 
 _SECRET_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
@@ -153,12 +155,13 @@ def check_configs(
     look_up = cache(partial(_look_up, catalogue.project))
     for verdict in checked.verdicts:
         findings += verdict.findings
+        has_key = any(not use.is_endpoint for use in verdict.secrets)
         for use in verdict.secrets:
             if (use.reference, use.where) not in uses:
-                available, value = look_up(use.reference, use.is_endpoint)
-                uses[use.reference, use.where] = SecretUse(
-                    reference=use.reference, where=use.where, available=available, value=value
-                )
+                found = look_up(use.reference, use.is_endpoint)
+                uses[use.reference, use.where] = replace(found, where=use.where)
+                if use.is_endpoint:
+                    findings += _check_endpoint_here(uses[use.reference, use.where], has_key)
     files = tuple(catalogue.project.show(path) for path in chosen)
     return CheckReport(
         start=catalogue.project.root,
@@ -488,20 +491,32 @@ def _secret_uses(document: Document, configs: ConfigSet) -> Iterator[SecretPlace
             yield SecretPlace(found.target, where, is_endpoint=found.to == "endpoints")
 
 
-def _look_up(project: Project, reference: str, is_endpoint: bool) -> tuple[bool, str | None]:
+def _look_up(project: Project, reference: str, is_endpoint: bool) -> SecretUse:
     """Whether a reference leads to something here and now, and to which endpoint."""
-    if is_endpoint:
-        value = _endpoint_at(reference)
-        return value is not None, value
-    return _is_available(project, reference), None
-
-
-def _endpoint_at(reference: str) -> str | None:
-    """The URL that a reference leads to here and now; None where it leads to none."""
+    use = SecretUse(reference=reference, where="", available=False)
+    if not is_endpoint:
+        return replace(use, available=_is_available(project, reference))
     try:
-        return read_endpoint(reference)
-    except NoUsableEndpoint:
-        return None
+        return replace(use, available=True, value=endpoint_url(reference))
+    except NoUsableEndpoint as error:
+        is_set = bool(os.environ.get(reference.partition(":")[2], "").strip())
+        return replace(use, problem=error.message if is_set else None)
+
+
+def _check_endpoint_here(use: SecretUse, has_key: bool) -> Iterator[Diagnostic]:
+    """What is wrong with the URL that a variable holds here and now: no matter of the file alone,
+    so a warning."""
+    if use.problem is not None:
+        yield Diagnostic(
+            message=f"{use.reference}: {use.problem}",
+            where=use.where,
+            hint="set it to a URL such as https://api.example.com/v1",
+            code="wrong-form",
+            level="warning",
+        )
+    for found in check_endpoint(use.value, "a key" if has_key else None, ("endpoint",)):
+        message = f"{found.message} ({use.reference} is {use.value} here)"
+        yield replace(found, message=message, where=use.where, level="warning", path=())
 
 
 def _written_secrets(value: Any, path: KeyPath, document: Document) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,8 @@ class SecretUse:
     """Whether it can be found here and now; the secret itself is never read."""
     value: str | None = None
     """What it resolves to here and now, of an endpoint; null for a secret."""
+    problem: str | None = None
+    """What is wrong with what an endpoint resolves to; null where nothing is, or it is not set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,8 @@ def secret_lines(report: CheckReport) -> Iterator[str]:
     for use in report.secrets:
         state = "set" if use.reference.startswith("env:") else "there"
         state = use.value or (state if use.available else f"not {state}")
+        if use.problem:
+            state = "set, and no usable URL"
         places.setdefault((use.reference, state), []).append(use.where)
     for (reference, state), named in sorted(places.items()):
         shown = list(dict.fromkeys(named))

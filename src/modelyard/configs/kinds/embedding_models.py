@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from modelyard.configs.kinds.endpoints import endpoint_url
 from modelyard.configs.kinds.language_models import RateLimits, is_loopback
 from modelyard.configs.kinds.parts import Endpoint, Name, OneLine, Secret, WrittenOut
-from modelyard.secrets.references import read_endpoint
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, SHARE, SIZE, TOKENS
 
@@ -50,7 +50,7 @@ class Encoder:
     @property
     def url(self) -> str | None:
         """The address of `endpoint`; None where none is written. Raises NoUsableEndpoint."""
-        return read_endpoint(self.endpoint) if self.endpoint else None
+        return endpoint_url(self.endpoint) if self.endpoint else None
 
     @property
     def needs_network(self) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from modelyard.configs.kinds.endpoints import endpoint_url
 from modelyard.configs.kinds.parts import Endpoint, Generation, Name, OneLine, Secret, WrittenOut
-from modelyard.secrets.references import read_endpoint
 from modelyard.settings.marks import Advice, Range, Reference
 from modelyard.settings.units import DURATION, MONEY, TOKENS
 
@@ -194,7 +194,7 @@ class LanguageModel:
     @property
     def url(self) -> str | None:
         """The address of `endpoint`; None where none is written. Raises NoUsableEndpoint."""
-        return read_endpoint(self.endpoint) if self.endpoint else None
+        return endpoint_url(self.endpoint) if self.endpoint else None
 
     @property
     def needs_network(self) -> bool:

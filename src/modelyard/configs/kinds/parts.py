@@ -30,11 +30,12 @@ Secret = Annotated[
 ]
 _PORT = r"[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5]"
 _HOST = rf"(?:[^\s/@?#:{_UNSEEN}]+|\[[0-9A-Fa-f:.]+\])"
+URL_PATTERN = rf"{NO_PLACEHOLDER}https?://{_HOST}(:(?:{_PORT}))?(/[^\s?#{_UNSEEN}]*)?"
 Endpoint = Annotated[
     str,
     Pattern(
         "a URL",
-        rf"env:[A-Za-z_][A-Za-z0-9_]*|{NO_PLACEHOLDER}https?://{_HOST}(:(?:{_PORT}))?(/[^\s?#{_UNSEEN}]*)?",
+        rf"env:[A-Za-z_][A-Za-z0-9_]*|{URL_PATTERN}",
         ("https://api.example.com/v1",),
         written_out=True,
         from_environment=True,

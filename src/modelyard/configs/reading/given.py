@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,12 @@ from modelyard.configs.reading.spellings import Naming, respell
 from modelyard.core.errors import Diagnostic, KeyPath, ProblemsFound, dotted
 from modelyard.settings.yaml_files import YamlSource, parse_yaml_value
 
+_IS_NULL = re.compile(r"null|Null|NULL|~")
+_NO_VALUE = Diagnostic(
+    message="has no value",
+    code="empty",
+    hint="write null to reset the setting to its default: KEY=null",
+)
 GIVEN = "--set"
 """The layer of such a setting, above every overlay; no environment can be called so."""
 
@@ -71,6 +78,8 @@ def read_given(assignments: Sequence[str], kind: Kind, naming: Naming) -> GivenS
                 message = f"'{path[0]}' is no setting: it says {what}"
                 raise ProblemsFound("", [Diagnostic(message=message, code="unknown-key")])
             value, written = parse_yaml_value(text)
+            if value is None and not _IS_NULL.fullmatch(text.strip()):
+                raise ProblemsFound("", [_NO_VALUE])
             _put(values, path, value)
         except ProblemsFound as error:
             where = f"{GIVEN} {key}"
