@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from http.client import HTTPConnection
 from typing import Any
@@ -16,10 +19,12 @@ from test_leaving import ask, statuses, until
 
 from modelyard.access.audit_reading import export_audit
 from modelyard.adapters.versions import load_version
-from modelyard.answering.outside_engine import Engine, OutsideEngine
+from modelyard.answering import outside_engine
+from modelyard.answering.money.key_report import report_keys
+from modelyard.answering.outside_engine import Engine, NotServed, OutsideEngine
 from modelyard.core.layout import Project
 from modelyard.serving.checking import ServiceSetting, find_obstacles
-from provider_server import ProviderServer, chat, chat_event, chunk, endless, head, whole
+from provider_server import END, ProviderServer, chat, chat_event, chunk, endless, head, whole
 from served import Running, serving
 
 
@@ -77,7 +82,9 @@ def test_a_base_never_answers_for_an_adapter_that_the_engine_lacks(
 ) -> None:
     lists(engine, "talking", "zeta-talk@1")
     engine.answer(chat("Good day"))
-    assert post(front, model="acme-talk")[0] == 503
+    status, answer, retry_after = post(front, model="acme-talk")
+    assert (status, answer["error"]["code"], retry_after) == (503, "model_not_served", "5")
+    assert answer["error"]["message"].startswith("acme-talk@1 is not loaded in the engine")
     assert post(front, model="zeta-talk")[0] == 404
     assert post(front, model="talking")[0] == 200
 
@@ -133,15 +140,134 @@ def test_it_is_ready_while_the_engine_answers(talking: Project, engine: Provider
     assert message.startswith("the engine does not list its models")
 
 
-def test_only_chat_is_asked_of_the_engine(front: Running, engine: ProviderServer) -> None:
+def test_a_text_is_continued_by_the_engine(front: Running, engine: ProviderServer) -> None:
+    lists(engine, "talking")
+    events = [{"choices": [{"index": 0, "text": text}]} for text in (" upon", "")]
+    events[1]["choices"][0]["finish_reason"] = "length"
+    events += [{"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}]
+    engine.answer([head(), *(chunk(f"data: {json.dumps(each)}\n\n".encode()) for each in events),
+                   chunk(b"data: [DONE]\n\n"), END])  # fmt: skip
     connection = HTTPConnection(front.url.removeprefix("http://"), timeout=60)
     headers = {"Authorization": f"Bearer {front.key('acme')}"}
-    body = json.dumps({"model": "talking", "prompt": "Once"})
+    body = json.dumps({"model": "talking", "prompt": "Once", "max_tokens": 1, "stop": ["!"]})
     connection.request("POST", "/v1/completions", body, headers)
     with connection.getresponse() as response:
-        assert response.status == 400
-        assert json.loads(response.read())["error"]["code"] == "unsupported_model"
+        answer = json.loads(response.read())
     connection.close()
+    assert answer["choices"][0]["text"] == " upon", answer
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert answer["usage"]["completion_tokens"] == 1
+    asked = engine.asked[-1]
+    assert asked.line.startswith("POST /v1/completions ")
+    assert (asked.body["prompt"], asked.body["stop"]) == ("Once", ["!"])
+    assert "messages" not in asked.body
+
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": SCHEMA}}
+
+
+def test_tools_and_a_form_are_asked_of_the_engine(front: Running, engine: ProviderServer) -> None:
+    lists(engine, "talking")
+    function = {"name": "weather", "arguments": '{"city": "Rome"}'}
+    call = {"index": 0, "id": "call_1", "type": "function", "function": function}
+    events = [chat_event({"tool_calls": [call]}), chat_event({}, "tool_calls")]
+    engine.answer([head(), *map(chunk, events), END], chat('{"city": "Rome"}'))
+    status, answer, _ = post(front, model="talking", tools=[TOOL], tool_choice="required")
+    assert status == 200, answer
+    assert answer["choices"][0]["message"]["tool_calls"][0]["function"] == function
+    assert engine.asked[-1].body["tools"] == [TOOL]
+    assert engine.asked[-1].body["tool_choice"] == "required"
+    form = {"type": "json_schema", "json_schema": {"name": "city", "schema": SCHEMA}}
+    assert post(front, model="talking", response_format=form)[0] == 200
+    assert engine.asked[-1].body["response_format"]["json_schema"]["schema"] == SCHEMA
+
+
+def test_what_an_engine_leaves_out_of_an_answer_is_no_fault_of_it(
+    front: Running, engine: ProviderServer
+) -> None:
+    """A call that its template knows nothing of is a 400, and an empty text is an answer."""
+    lists(engine, "talking")
+    engine.answer(chat("Sunny."))
+    for _ in range(4):  # more than a breaker bears
+        status, answer, _ = post(front, model="talking", tools=[TOOL], tool_choice="required")
+        assert (status, answer["error"]["code"]) == (400, "invalid_value")
+        assert "without a call of a tool" in answer["error"]["message"]
+    engine.answer(chat(""))
+    status, answer, _ = post(front, model="talking")
+    assert status == 200, answer
+    assert answer["choices"][0]["message"]["content"] == ""
+
+
+def test_an_answer_is_no_longer_than_the_engines_context(
+    front: Running, engine: ProviderServer
+) -> None:
+    rows = [{"id": "talking", "max_model_len": 128}, {"id": "acme-talk", "parent": "talking"}]
+    engine.routes["/v1/models"] = whole("200 OK", {"data": rows})
+    engine.answer(chat("Good day"))
+    for name in ("talking", "acme-talk"):
+        assert post(front, model=name, max_tokens=500)[0] == 200
+        assert 64 < engine.asked[-1].body["max_tokens"] < 100
+    status, answer, _ = post(front, model="talking", messages=[user("word " * 400)])
+    assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def test_a_keys_budget_is_spent_by_what_the_engine_reports(
+    talking: Project, engine: ProviderServer
+) -> None:
+    lists(engine, "talking")
+    house = talking.configs / "language_models" / "house.yaml"
+    prices = "{input_per_million: $1000, output_per_million: $1000}"
+    house.write_text(f"{house.read_text()}prices: {prices}\n")
+    engine.answer(chat("Good day"))  # of 17 tokens: $0.017
+    with serving(talking, outside=OutsideEngine(talking, Engine(url=engine.url))) as front:
+        rich, poor = front.key("acme", per_month_usd=1), front.key("acme", per_month_usd=0.05)
+
+        def status(key: str) -> int:
+            connection = ask(front, key, model="staff", max_tokens=40)
+            with connection.getresponse() as response:
+                response.read()
+            connection.close()
+            return response.status
+
+        assert [status(rich) for _ in range(3)] == [200] * 3
+        asked = len(engine.asked)
+        assert status(poor) == 429  # the answer could cost more: nobody is asked
+        assert len(engine.asked) == asked
+    found = {
+        each.key.per_month_usd: each for each in report_keys(talking, "acme", now_s=time.time())
+    }
+    spent = [(each.spent_this_month_usd, each.reserved_usd) for each in (found[1], found[0.05])]
+    assert spent == [(pytest.approx(3 * 0.017), 0), (0, 0)]
+
+
+def test_an_engine_that_hangs_is_waited_for_by_one(
+    talking: Project, engine: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outside_engine, "_LIST_TIMEOUT_S", 0.6)
+    outside = OutsideEngine(talking, Engine(url=engine.url))
+    lists(engine, "talking")
+    assert set(outside.contexts()) == {"talking"}
+    monkeypatch.setattr(outside_engine.time, "monotonic", lambda: time.perf_counter() + 10**6)
+    engine.routes["/v1/models"] = [30.0]
+    asking = threading.Thread(target=lambda: suppressed(outside.contexts))
+    asking.start()
+    until(lambda: outside._asking.locked())
+    assert set(outside.contexts()) == {"talking"}  # at once: another asks
+    asking.join()
+    asked = len(engine.asked)
+    with pytest.raises(NotServed, match="does not list its models"):
+        outside.contexts()
+    assert len(engine.asked) == asked
+
+
+def suppressed(work: Callable[[], object]) -> None:
+    with suppress(NotServed):
+        work()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from modelyard.adapters.versions import active_number
@@ -18,13 +19,26 @@ from modelyard.deployments.effective_settings import EffectiveModel
 from modelyard.providers.listing import list_models
 from modelyard.providers.open import open_provider
 
-_LISTED_FOR_S = 5.0
-"""How long a list of the engine's models counts."""
+_LISTED_FOR_S, _FAILED_FOR_S = 5.0, 1.0
+"""How long a list of the engine's models counts, and how long that it gave none."""
 _LIST_TIMEOUT_S = 5.0
 
 
 class NotServed(ModelyardError):
-    """The engine does not answer, or has no model of this name."""
+    """The engine does not say which models it has."""
+
+
+class NotListed(NotServed):
+    """It does, and has no model of this name.
+
+    name: the adapter's version, or the base, as people write it.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is not served by the engine", hint="let the engine load it under that name"
+        )
+        self.name = name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,38 +61,65 @@ class Placed:
     """Of the version that answers; None where the engine's name does not say which that is."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """What the engine last said of its models."""
+
+    until_s: float
+    """How long that counts, by `time.monotonic`."""
+    contexts: Mapping[str, int | None]
+    """The tokens of each one's context, where it says so."""
+    failure: str | None = None
+    """Why it said nothing."""
+
+
 class OutsideEngine:
     """Finds local models among those of an engine; threads may share it."""
 
     def __init__(self, project: Project, engine: Engine) -> None:
         self._project, self._engine = project, engine
         self._client = open_provider(self._settings(_NOBODY, "models"), project)
-        self._lock = threading.Lock()
-        self._names: frozenset[str] = frozenset()
-        self._listed_at: float | None = None
+        self._asking = threading.Lock()
+        self._listed: _Listed | None = None
 
-    def names(self) -> frozenset[str]:
-        """What the engine calls its models. Raises NotServed when it does not say."""
-        with self._lock:
-            now = time.monotonic()
-            if self._listed_at is None or now - self._listed_at > _LISTED_FOR_S:
-                listed = list_models(self._client, timeout_s=_LIST_TIMEOUT_S)
-                if not isinstance(listed, frozenset):
-                    self._listed_at = None
-                    reason = "it has no list" if listed is None else listed.reason
-                    raise NotServed(
-                        f"the engine does not list its models: {reason}",
-                        hint="start it, or correct --engine-url and --engine-key",
-                    )
-                self._names, self._listed_at = listed, now
-            return self._names
+    def contexts(self) -> Mapping[str, int | None]:
+        """What the engine calls its models, with the tokens of each one's context where it says so.
+
+        One thread asks again; all others go on with what was said last, also where that was
+        nothing. Raises NotServed when it does not say.
+        """
+        last = self._listed
+        is_old = last is None or time.monotonic() > last.until_s
+        if is_old and self._asking.acquire(blocking=last is None):
+            try:
+                if self._listed is last:  # else another thread has asked meanwhile
+                    self._listed = self._list()
+            finally:
+                self._asking.release()
+        listed = self._listed
+        assert listed is not None
+        if listed.failure is not None:
+            raise NotServed(
+                f"the engine does not list its models: {listed.failure}",
+                hint="start it, or correct --engine-url and --engine-key",
+            )
+        return listed.contexts
+
+    def _list(self) -> _Listed:
+        found = list_models(self._client, timeout_s=_LIST_TIMEOUT_S)
+        now_s = time.monotonic()
+        if isinstance(found, Mapping):
+            return _Listed(until_s=now_s + _LISTED_FOR_S, contexts=found)
+        reason = "it has no list" if found is None else found.reason
+        return _Listed(until_s=now_s + _FAILED_FOR_S, contexts={}, failure=reason)
 
     def place(self, model: EffectiveModel, environment: str) -> Placed:
         """A local model as the engine has it.
 
         An adapter is looked up as NAME@VERSION, and in its active version as NAME; a bare base by
-        its name. An adapter that the engine lacks is never answered by its base. Raises NotServed
-        for a model that the engine does not have, and what `resolve_configured` raises.
+        its name. An adapter that the engine lacks is never answered by its base. Raises NotListed
+        for a model that the engine does not have, NotServed where it does not say, and what
+        `resolve_configured` raises.
         """
         from modelyard.modelrefs.resolving import resolve_configured
         from modelyard.records.modelref import ModelRef
@@ -86,21 +127,27 @@ class OutsideEngine:
         ref = ModelRef("model", model.name)
         found = resolve_configured(self._project, ref, model, environment, 0)
         assert found.base is not None
-        names, version = self.names(), found.version
+        contexts, version = self.contexts(), found.version
         if version is None:
             wanted = [found.base]
         else:
             adapter = version.name.partition("@")[0]
             is_active = active_number(self._project, adapter) == version.number
             wanted = [version.name, *([adapter] if is_active else [])]
-        name = next((each for each in wanted if each in names), None)
+        name = next((each for each in wanted if each in contexts), None)
         if name is None:
-            raise NotServed(f"{wanted[0]} is not served by the engine")
+            raise NotListed(wanted[0])
         is_exact = version is not None and name == version.name
+        settings = self._settings(model.settings, name)
+        room = min(settings.context_tokens, contexts[name] or settings.context_tokens)
         return Placed(
-            model=replace(model, settings=self._settings(model.settings, name)),
+            model=replace(model, settings=replace(settings, context_tokens=room)),
             adapter_digest=version.manifest.digest if version and is_exact else None,
         )
+
+    def computes(self, model: EffectiveModel) -> bool:
+        """Whether it is a model that was placed here."""
+        return model.settings.endpoint == self._engine.url
 
     def _settings(self, settings: LanguageModel, name: str) -> LanguageModel:
         return replace(

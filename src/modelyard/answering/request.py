@@ -259,6 +259,15 @@ class EngineBusy(AnswerFailed):
     """As many requests wait for the local model as may wait: ask again later."""
 
 
+class ModelNotServed(AnswerFailed):
+    """The engine that computes the local models does not have the one that is asked.
+
+    name: the adapter's version, or the base, as people write it.
+    """
+
+    name: str
+
+
 class BrokenModel(AnswerFailed):
     """A local model cannot be used, such as an adapter whose files are damaged.
 

@@ -22,7 +22,7 @@ from modelyard.answering.money.bill import Bill
 from modelyard.answering.money.ledger import Reservation, reserve
 from modelyard.answering.money.worst_case import WorstCase, worst_case
 from modelyard.answering.obstacles import find_obstacle, find_stand_in
-from modelyard.answering.outside_engine import OutsideEngine
+from modelyard.answering.outside_engine import NotListed, OutsideEngine
 from modelyard.answering.prompt import wanted_schema
 from modelyard.answering.recorded import Answering, total_cost_usd, total_usage
 from modelyard.answering.request import (
@@ -122,6 +122,8 @@ class Run:
             try:
                 placed = self.outside.place(model, self.effective.environment)
             except ModelyardError as error:
+                if isinstance(error, NotListed):
+                    self.why.not_served = error.name
                 self._leave_out(model, "not_local", str(error))
                 return None
             model, digest = placed.model, placed.adapter_digest
@@ -339,6 +341,7 @@ class Run:
             use_prefix_cache=self.request.use_cache,
             tools=self.tools,
             tool_choice=self.request.tool_choice,
+            takes_empty=self.outside is not None and self.outside.computes(model),
             cancelled=self.request.cancelled,
         )
         never_again = replace(asked.settings, retries=replace(asked.settings.retries, attempts=0))

@@ -13,6 +13,7 @@ from modelyard.answering.request import (
     ContextTooLong,
     EngineBusy,
     LeftOut,
+    ModelNotServed,
 )
 from modelyard.core.errors import ModelyardError
 
@@ -35,6 +36,8 @@ class Unanswered:
     """The size of the prompt, and the room of the last model that had too little."""
     broken: tuple[str, str] | None = None
     """The last local model whose files cannot be used, and what is wrong with them."""
+    not_served: str | None = None
+    """The last model that the engine outside does not have."""
     engine_busy: bool = False
     """Whether as many requests wait for a local model as may."""
 
@@ -62,6 +65,9 @@ class Unanswered:
         elif self.too_long is not None and outcomes == {"too_long"}:
             kind, message = ContextTooLong, _too_long(*self.too_long)
             hint = "shorten the conversation, or what is given with it"
+        elif self.not_served is not None and outcomes == {"not_local"}:
+            kind, message = ModelNotServed, f"{self.not_served} is not served by the engine"
+            hint = "let the engine load it under that name"
         elif self.engine_busy and outcomes == {"busy"}:
             kind, message = EngineBusy, f"too many requests wait: {tried}"
             hint = "ask again in a moment"
@@ -74,6 +80,8 @@ class Unanswered:
         )
         if isinstance(error, BrokenModel) and self.broken is not None:
             error.name = self.broken[0]
+        if isinstance(error, ModelNotServed) and self.not_served is not None:
+            error.name = self.not_served
         if isinstance(error, ContextTooLong) and self.too_long is not None:
             size, error.room = self.too_long
             error.tokens, error.is_exact = size.about, size.is_exact
@@ -87,4 +95,6 @@ def _too_long(size: InputSize, room: int) -> str:
             f"the prompt has {about}{tokens:,} tokens, {tokens - room:,} more than the {room:,} of "
             "the context"
         )
+    if about and tokens < room:
+        return f"the prompt has about {tokens:,} tokens, and the model takes fewer"
     return f"the prompt has {tokens:,} tokens, and a context of {room:,} leaves no answer room"

@@ -13,6 +13,7 @@ in the package named here:
         BrokenModel             answering
         ContextTooLong          answering
         EngineBusy              answering
+        ModelNotServed          answering
         NotTaken                answering
       AuditBroken               access
       BaseDamaged               weights
@@ -48,6 +49,7 @@ in the package named here:
       NotDeployed               deployments
       NotEnoughMemory           training
       NotServed                 answering
+        NotListed               answering
       NothingAllowed            inference
       NothingToIndex            retrieval
       OutputFailed              cli

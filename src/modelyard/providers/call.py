@@ -88,8 +88,15 @@ class Call:
     """What the model may call, in the form of the OpenAI API."""
     tool_choice: ToolChoice = "auto"
     """Whether it may, must or must not, or the one that it must call."""
+    takes_empty: bool = False
+    """Whether an empty text is an answer, as it is one of a model that is the caller's own."""
     cancelled: threading.Event | None = None
     """Is set when nobody wants the answer any more."""
+
+    @property
+    def must_call(self) -> bool:
+        """Whether the answer is to be a call of a tool, and nothing else."""
+        return bool(self.tools) and self.tool_choice not in ("auto", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import Project
 from modelyard.providers.adapting import REFUSING, refused_parameter
 from modelyard.providers.bounds import Bounds, CallEnded, bounded
-from modelyard.providers.call import Call, CallFailure, OnText, Reply
+from modelyard.providers.call import Call, CallFailure, OnText, Reply, Usage
 from modelyard.providers.failures import (
     Said,
     broken,
@@ -177,12 +177,13 @@ class HostedModel(ABC):
         on_text: OnText | None,
     ) -> Reply:
         heard, text = Heard(may_call=bool(call.tools)), MaskedText(bounds.key)
+        show = None if call.must_call else on_text  # without a call, its text is no answer
 
         def take(piece: str) -> None:
             if piece:
                 heard.parts.append(piece)
-                if on_text is not None:
-                    on_text(piece)
+                if show is not None:
+                    show(piece)
 
         with self.translated():
             stream = self.start(client, body)
@@ -200,13 +201,16 @@ class HostedModel(ABC):
                 raise CallEnded(_ended_early(heard))
         except CallEnded as ended:
             if not bounds.is_complete:
-                failure = self._cut(ended.failure, call, heard, was_shown=on_text is not None)
+                failure = self._cut(ended.failure, call, heard, was_shown=show is not None)
                 request_id = _request_id(headers, heard, bounds.key)
                 raise CallEnded(replace(failure, request_id=request_id)) from None
         finally:
             stream.close()
         take(text.end())
-        return self._reply(call, heard, _request_id(headers, heard, bounds.key), bounds.key)
+        reply = self._reply(call, heard, _request_id(headers, heard, bounds.key), bounds.key)
+        if on_text is not show and on_text is not None and reply.text:
+            on_text(reply.text)
+        return reply
 
     def _pieces(self, stream: Any, heard: Heard) -> Iterator[str]:
         """The texts of an answer. Raises CallEnded where it is none."""
@@ -284,7 +288,12 @@ class HostedModel(ABC):
             raise CallEnded(
                 replace(broken("a call of no tool", usage=usage), request_id=request_id)
             )
-        if not text.strip() and heard.finish != "refused" and not tool_calls:
+        says_else = text.strip() or heard.finish == "stop"
+        if call.must_call and says_else and not tool_calls and heard.finish != "refused":
+            raise CallEnded(_no_call(usage, request_id))
+        is_stopped = bool(call.generation.stop) and heard.finish == "stop"
+        may_be_empty = call.takes_empty or is_stopped
+        if not (text.strip() or may_be_empty or heard.finish == "refused" or tool_calls):
             what = "an empty text"
             if heard.finish == "length":
                 tokens = call.generation.max_output_tokens
@@ -316,6 +325,17 @@ def _refused_reply(call: Call, error: Refused, key: str | None) -> Reply:
         return Reply(text="", finish="refused", usage=usage, request_id=request_id)
     failure = refusal(error.status, error.headers.get, error.said, has_key=key is not None)
     raise CallEnded(replace(with_advice(failure), request_id=request_id))
+
+
+def _no_call(usage: Usage, request_id: str | None) -> CallFailure:
+    """No fault of the model, whose template may know no tools: others may ask it other things."""
+    return CallFailure(
+        kind="invalid",
+        reason="it answered without a call of a tool, which the request says it must make",
+        is_temporary=False,
+        usage=usage,
+        request_id=request_id,
+    )
 
 
 def _ended_early(heard: Heard) -> CallFailure:

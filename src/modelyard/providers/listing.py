@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -33,20 +34,34 @@ def find_model(model: HostedModel, *, timeout_s: float) -> bool | CallFailure | 
             return False if found.status == 404 else found
         return True
     listed = list_models(model, timeout_s=timeout_s)
-    return model.settings.model in listed if isinstance(listed, frozenset) else listed
+    return model.settings.model in listed if isinstance(listed, Mapping) else listed
 
 
-def list_models(model: HostedModel, *, timeout_s: float) -> frozenset[str] | CallFailure | None:
-    """The names in the list of a compatible server: None where it has no list, else why it did not
-    answer. Raises NoUsableKey."""
+def list_models(
+    model: HostedModel, *, timeout_s: float
+) -> Mapping[str, int | None] | CallFailure | None:
+    """The names in the list of a compatible server, each with the tokens of its context where the
+    server says so (vLLM does, of an adapter by its base): None where it has no list, else why it
+    did not answer. Raises NoUsableKey."""
     listed = _get(model, "/models", timeout_s)
     if isinstance(listed, CallFailure):
         return None if listed.status in (404, 405, 501) else listed
     rows = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(rows, list):
         return None
-    ids = (row.get("id") for row in rows if isinstance(row, dict))
-    return frozenset(each for each in ids if isinstance(each, str))
+    named = {row["id"]: row for row in rows if isinstance(row, dict) and _is_named(row)}
+    return {name: _context(row, named) for name, row in named.items()}
+
+
+def _is_named(row: dict[str, Any]) -> bool:
+    return isinstance(row.get("id"), str)
+
+
+def _context(row: dict[str, Any], named: Mapping[str, dict[str, Any]]) -> int | None:
+    parent = row.get("parent")
+    above = named.get(parent, {}) if isinstance(parent, str) else {}
+    said = (each.get("max_model_len") for each in (row, above))
+    return next((each for each in said if isinstance(each, int) and each > 0), None)
 
 
 def _get(model: HostedModel, path: str, timeout_s: float) -> Any:

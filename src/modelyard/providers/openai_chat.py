@@ -5,10 +5,10 @@ Source: https://platform.openai.com/docs/api-reference/chat/create and its page 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelyard.chatdata.conversation import Message
+from modelyard.chatdata.conversation import TEXT_ROLE, Message
 from modelyard.providers.bounds import CallEnded
 from modelyard.providers.call import Call, Finish, NamedTool, Usage
 from modelyard.providers.failures import broken, error_in_answer, read_said
@@ -41,7 +41,7 @@ class OpenAIChat(HostedModel):
     default_endpoint = "https://api.openai.com/v1"
 
     def build_body(self, call: Call) -> dict[str, Any]:
-        """The body of a chat completion."""
+        """The body of a chat completion; of a completion for a text without turns."""
         drawn = call.generation
         optional = {
             "temperature": drawn.temperature,
@@ -55,7 +55,7 @@ class OpenAIChat(HostedModel):
         }
         return {
             "model": self.settings.model,
-            "messages": [_message_of(turn) for turn in call.messages],
+            **_asked(call.messages),
             **_tools_of(call),
             self._limit: drawn.max_output_tokens,
             **{
@@ -92,7 +92,7 @@ class OpenAIChat(HostedModel):
 
         # Not `chat.completions.create`: that loads 0.4 s of types, to check what was built here.
         return client.post(
-            "/chat/completions",
+            "/completions" if "prompt" in body else "/chat/completions",
             cast_to=object,
             body=body,
             stream=True,
@@ -101,12 +101,18 @@ class OpenAIChat(HostedModel):
         )
 
     def read_event(self, event: object, heard: Heard) -> str:
-        """The text of a chunk: the `delta` of its first choice."""
+        """The text of a chunk: the `delta` of its first choice, or its `text`."""
         return _read(event, heard, part="delta")
 
     def read_whole(self, answer: object, heard: Heard) -> str:
-        """The text of a completion: the `message` of its first choice."""
+        """The text of a completion: the `message` of its first choice, or its `text`."""
         return _read(answer, heard, part="message")
+
+
+def _asked(messages: Sequence[Message]) -> dict[str, Any]:
+    if messages[0].role == TEXT_ROLE:
+        return {"prompt": as_sent(messages[0].content)}
+    return {"messages": [_message_of(turn) for turn in messages]}
 
 
 def _message_of(turn: Message) -> dict[str, Any]:
@@ -164,7 +170,7 @@ def _read_choice(choice: dict[str, Any], heard: Heard, part: str) -> str:
         raise CallEnded(broken(_NOT_ASKED))
     _hear_calls(delta.get("tool_calls") or [], heard)
     refusal = delta.get("refusal")
-    said = _text_of(delta.get("content")) + _text_of(refusal)
+    said = _text_of(delta.get("content")) + _text_of(refusal) + _text_of(choice.get("text"))
     ended = choice.get("finish_reason")
     if ended is not None:
         heard.finish = _finish_of(ended, heard)

@@ -146,7 +146,7 @@ def _check_tls(project: Project, setting: ServiceSetting) -> None:
 
 def _check_base(project: Project, setting: ServiceSetting) -> None:
     if setting.outside is not None:
-        setting.outside.names()
+        setting.outside.contexts()
     elif setting.loads_base:
         find_base_to_load(project, setting.environment, OwnAdapters(project), setting.base)
 

@@ -56,9 +56,7 @@ async def complete(exchange: Exchange) -> Response:
     """What the model writes after a text. Of a base or an adapter; a domain has conversations."""
     body = await exchange.read(CompletionBody)
     effective = exchange.find_model(body.model)
-    is_outside = exchange.service.answerer.outside is not None
-    is_local = effective.model.settings.provider == "local"
-    if effective.domain is not None or is_outside or not is_local:
+    if effective.domain is not None or effective.model.settings.provider != "local":
         raise Problem(
             status=400,
             message=f"{body.model!r} answers conversations: POST /v1/chat/completions",

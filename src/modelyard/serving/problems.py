@@ -12,6 +12,7 @@ from modelyard.answering.request import (
     BrokenModel,
     ContextTooLong,
     EngineBusy,
+    ModelNotServed,
     NothingFound,
     NotTaken,
     OverLimit,
@@ -138,6 +139,8 @@ def _whole(error: Exception) -> dict[str, Any]:
 def _too_long(error: ContextTooLong) -> str:
     over = error.tokens - error.room
     about = "" if error.is_exact else "about "
+    if over < 0 and not error.is_exact:
+        return f"the prompt has about {error.tokens:,} tokens, and the model takes fewer"
     return (
         f"the prompt has {about}{error.tokens:,} tokens, and the context of the model "
         f"{error.room:,}: " + (f"{over:,} too many" if over > 0 else "no answer has room in it")
@@ -170,6 +173,9 @@ def _explained(error: Exception) -> Problem:
         return Problem(status=400, message=message, code="invalid_value")
     if isinstance(error, EngineBusy):
         return Problem(status=429, message=error.message, code="queue_full", retry_after_s=1)
+    if isinstance(error, ModelNotServed):
+        message = f"{error.name} is not loaded in the engine that computes it"
+        return Problem(status=503, message=message, code="model_not_served", retry_after_s=5)
     if isinstance(error, BrokenModel):
         return Problem(status=503, message=error.message, code="model_broken")
     if isinstance(error, NothingFound):

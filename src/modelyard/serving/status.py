@@ -29,7 +29,7 @@ def mount_probes(app: FastAPI, service: Service) -> None:
         outside = service.answerer.outside
         if outside is not None:
             try:
-                await asyncio.to_thread(outside.names)
+                await asyncio.to_thread(outside.contexts)
             except ModelyardError:
                 words = "the engine does not answer\n"
                 return PlainTextResponse(words, 503, {"Retry-After": "5"})

@@ -13,6 +13,8 @@ from modelyard.answering.prompt import TOKENS_PER_MESSAGE, count_tokens
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.deployments.effective_settings import Effective, EffectiveModel
 
+_SPARE_TOKENS = 32
+"""What a chat template may add to a short conversation, the default system prompt included."""
 _WORDS_OF_A_REPAIR = 1200
 """More bytes than what a model is told of its JSON, the schema aside."""
 
@@ -98,9 +100,11 @@ def _worst_call_usd(
 def longest_output(settings: LanguageModel, size: InputSize) -> int:
     """The most tokens of an answer that are asked for: what the context leaves of those wanted.
 
-    Where the input is only estimated and seems to fill the context, half of what may be left.
+    An input that is only estimated may have more tokens, and an API refuses the two together where
+    they do not fit; where it seems to fill the context, half of what may be left.
     """
     wanted = settings.generation.max_output_tokens or settings.max_output_tokens
-    left = settings.context_tokens - size.about
+    spare = 0 if size.is_exact else size.about // 4 + _SPARE_TOKENS
+    left = settings.context_tokens - size.about - spare
     perhaps_left = (settings.context_tokens - size.least) // 2
     return max(1, min(wanted, max(left, perhaps_left)))
