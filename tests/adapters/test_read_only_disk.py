@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 
 from adapter_samples import facts, fill_with
+from modelyard.adapters.export import describe_export, write_export
 from modelyard.adapters.gc import pin_version
 from modelyard.adapters.promote import promote_version
-from modelyard.adapters.versions import register_version
+from modelyard.adapters.registry.push import push_version
+from modelyard.adapters.registry.registry import open_registry
+from modelyard.adapters.versions import load_version, register_version
 from modelyard.chatdata.feedback import Feedback, record_feedback
 from modelyard.cli.app import main
 from modelyard.core import state
 from modelyard.core.layout import Project
+from modelyard.core.progress import Silent
 from modelyard.core.state import open_state
 from small_disk import mounted_disk, remount
 
@@ -95,3 +99,21 @@ def test_a_move_that_a_killed_process_left_pending_is_in_the_history(
     remount(project.root.parent, "ro")
     moves = answers()["adapters", "history", "demo"]
     assert [move["to_version"] for move in moves] == [1, 2]
+
+
+@pytest.mark.parametrize("trouble", [fill, lambda disk: remount(disk, "ro")])
+def test_what_is_written_elsewhere_needs_no_lock_in_the_project(
+    project: Project, tmp_path: Path, trouble: Callable[[Path], None]
+) -> None:
+    version = load_version(project, "demo", 2)
+    trouble(project.root.parent)
+    registry = open_registry((tmp_path / "registry").as_uri(), make=True)
+    assert registry is not None
+    assert push_version(project, version, registry, progress=Silent()).added
+
+    def write(folder: Path) -> dict[str, Any]:
+        (folder / "file").write_text("exported")
+        return {}
+
+    identity = describe_export(version, "peft")
+    assert write_export(project, tmp_path / "exported", identity, write, wait_s=0).made

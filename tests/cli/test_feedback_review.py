@@ -73,6 +73,9 @@ def test_withdrawn_rows_are_gone_from_the_file_and_from_the_next_dataset(
     prepare = ("prepare-data", "--from-feedback", "--org", "acme", "--out", "datasets/sales")
     assert models(*prepare) == 0
     assert "teach different answers" not in capsys.readouterr().err
+    assert models("feedback", "withdraw", "1", "--dry-run") == 0
+    told = capsys.readouterr().err.replace("\n", " ")
+    assert "`models prepare-data --from-feedback --org acme --out sales --force`" in told
     assert models("feedback", "withdraw", "1", "--json") == 0
     assert json.loads(capsys.readouterr().out)["datasets"] == ["sales"]
     assert models(*prepare, "--force") == 0

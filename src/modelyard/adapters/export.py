@@ -28,7 +28,7 @@ from modelyard.adapters.stated_base import loadable_name
 from modelyard.adapters.tokenizer import TEMPLATE_NAME
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.core.errors import InvalidInput
-from modelyard.core.files import exclusive_lock, staged_folder, sweep_staging, write_json
+from modelyard.core.files import lock_where_possible, staged_folder, sweep_staging, write_json
 from modelyard.core.given_paths import given_path_errors
 from modelyard.core.json_reading import InvalidJson, read_json, read_json_object
 from modelyard.core.layout import Project
@@ -155,10 +155,11 @@ def write_export(
     if found := find_export(target, identity):
         return found
     key = hashlib.sha256(os.path.realpath(target).encode()).hexdigest()[:16]
-    with exclusive_lock(project.lock("export", key), what=f"export to {target}", wait_s=wait_s):
+    lock = project.lock("export", key)
+    with lock_where_possible(lock, what=f"export to {target}", wait_s=wait_s) as alone:
         try:
             with given_path_errors(target):
-                if target.parent.is_dir():
+                if alone and target.parent.is_dir():
                     sweep_staging(target.parent, target.name)
                 with staged_folder(target) as staged:
                     facts = write(staged)
@@ -228,7 +229,9 @@ def require_format(version: AdapterVersion, form: ExportFormat) -> None:
     else:
         return
     raise AdapterMismatch(
-        what, where=str(version.path), hint="use `--format merged` and serve that"
+        what,
+        where=str(version.path),
+        hint="use `--format merged` and serve that; where that is refused too, `--format peft`",
     )
 
 

@@ -256,9 +256,10 @@ def _targets(value: Any) -> str | tuple[str, ...]:
 
 
 MERGED = (
-    "only LoRA and DoRA of linear layers are carried. Where it was trained, merge it into its "
-    "base, and use that as a base of its own: PeftModel.merge_and_unload().save_pretrained(DIR), "
-    "the tokenizer beside it, and models/base/NAME/MODEL_INFO.md with a source of kind `path`"
+    "only LoRA and DoRA of linear layers are carried, and modules_to_save. Where it was trained, "
+    "merge it into its base, and use that as a base of its own: "
+    "PeftModel.merge_and_unload().save_pretrained(DIR), the tokenizer beside it, and "
+    "models/base/NAME/MODEL_INFO.md with a source of kind `path`"
 )
 """The way out for an adapter that is more than that."""
 

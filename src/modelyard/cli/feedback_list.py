@@ -166,10 +166,12 @@ def withdraw(
         return
     verb = "would withdraw" if dry_run else "withdrew"
     print_text(f"{verb} {counted(len(rows), 'row')}: {', '.join(str(row.id) for row in rows)}")
+    orgs = {row.used_in: row.org for row in rows if row.used_in}  # a dataset has one
     for dataset in datasets:
+        of_org = f" --org {orgs[dataset]}" if orgs[dataset] else ""
         print_warning(
-            f"dataset {dataset} still has what it used of them: "
-            f"`models prepare-data --from-feedback --out {dataset} --force` makes it without"
+            f"dataset {dataset} still has what it used of them: `models prepare-data "
+            f"--from-feedback{of_org} --out {dataset} --force` makes it without"
         )
 
 

@@ -18,14 +18,14 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.json_reading import InvalidJson, read_json
-from modelyard.core.os_errors import NoAccess, NoSpace, explain_os_error, no_space
+from modelyard.core.os_errors import CANNOT_WRITE, NoAccess, NoSpace, explain_os_error, no_space
 from modelyard.core.progress import Progress
 from modelyard.core.sharing import Shared, Sharing, access_hint, shared_at
 from modelyard.core.wording import megabytes
@@ -384,6 +384,22 @@ def exclusive_lock(
     Raises LockHeld, saying which process holds it since when.
     """
     return _lock(path, fcntl.LOCK_EX, what, wait_s, progress)
+
+
+@contextmanager
+def lock_where_possible(path: Path, *, what: str, wait_s: float = 0.0) -> Iterator[bool]:
+    """`exclusive_lock` for work that writes outside of the project: whether it is held.
+
+    It is not where this user cannot write to the project, or its disk is read-only or full. Then
+    two of them can be at work at once, which must do no more harm than doing it twice.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive_lock(path, what=what, wait_s=wait_s))
+            is_held = True
+        except CANNOT_WRITE:
+            is_held = False
+        yield is_held
 
 
 def shared_lock(path: Path, *, what: str, wait_s: float = 0.0) -> AbstractContextManager[None]:

@@ -98,7 +98,7 @@ def export_merged(
                 where=str(target),
                 hint="store it with more digits: `--store-as fp32`"
                 if dtype != torch.float32
-                else "serve base and adapter instead: `--format vllm`",
+                else "keep base and adapter apart: `--format peft`, which PEFT loads as it is",
             )
         return {"parity": share, "tokens": len(wanted), "answers": len(rows)}
 

@@ -27,7 +27,7 @@ from modelyard.adapters.registry.record import (
 )
 from modelyard.adapters.registry.registry import ACTIVE, LATEST, Registry, deleted, taken
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.core.files import exclusive_lock
+from modelyard.core.files import lock_where_possible
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted, megabytes
@@ -124,7 +124,7 @@ def push_version(
     VersionDeleted, DamagedVersion, UnguardedStore, StoreFailed.
     """
     lock = project.lock("push", version.adapter)
-    with exclusive_lock(lock, what=f"push of {version.adapter}", wait_s=wait_s):
+    with lock_where_possible(lock, what=f"push of {version.adapter}", wait_s=wait_s):
         plan = plan_push(project, registry, version, active=active, force=force)
         if not plan.changed:
             return plan
