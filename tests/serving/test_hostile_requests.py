@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from typing import Any
 
@@ -123,6 +123,16 @@ def test_a_wrong_body_is_refused(client: Client, what: str) -> None:
     status, said = client.send(WRONG[what])
     assert status == 400
     assert json.loads(said)["error"]["message"]
+
+
+@pytest.mark.parametrize("form, field", [(schema, "response_format"), (tool, "tools")])
+def test_the_field_with_a_form_that_cannot_be_kept_to_is_named(
+    client: Client, form: Callable[[Any], str], field: str
+) -> None:
+    looks_ahead = {"type": "string", "pattern": "a(?!b)"}
+    status, said = client.send(form({"type": "object", "properties": {"a": looks_ahead}}))
+    assert status == 400
+    assert json.loads(said)["error"]["param"] == field, said
 
 
 def test_a_conversation_of_nothing_is_answered_or_refused(client: Client) -> None:

@@ -192,6 +192,7 @@ def test_what_an_engine_leaves_out_of_an_answer_is_no_fault_of_it(
     for _ in range(4):  # more than a breaker bears
         status, answer, _ = post(front, model="talking", tools=[TOOL], tool_choice="required")
         assert (status, answer["error"]["code"]) == (400, "invalid_value")
+        assert answer["error"]["param"] == "tool_choice"
         assert "without a call of a tool" in answer["error"]["message"]
     engine.answer(chat(""))
     status, answer, _ = post(front, model="talking")

@@ -63,7 +63,8 @@ class LocalProvider:
             prompt = encode_request(tokenizer, call.messages, call.tools)
             constraint = self._constraint(call, form)
         except InvalidInput as error:  # what the template refuses, too
-            return _failure("invalid", error.message, _NOTHING_COMPUTED)
+            failure = _failure("invalid", error.message, _NOTHING_COMPUTED)
+            return replace(failure, field=error.where)
         room = self.context_tokens - len(prompt)
         if room < 1:
             reason = f"the prompt has {len(prompt):,} tokens, of {self.context_tokens:,}"
@@ -90,7 +91,10 @@ class LocalProvider:
             made = _wait(generation, time.perf_counter() + timeout_s, show)
         finally:
             generation.cancel()
-        if calls is None or isinstance(made, CallFailure):
+        if isinstance(made, CallFailure):
+            at_fault = "tools" if call.tools else "the JSON Schema"
+            return replace(made, field=at_fault) if made.kind == "invalid" else made
+        if calls is None:
             return made
         return calls.end(made, generation.tokens)
 

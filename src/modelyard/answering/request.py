@@ -252,7 +252,12 @@ class ContextTooLong(AnswerFailed):
 
 
 class NotTaken(AnswerFailed):
-    """A model refuses the request as it is, such as its chat template: no other was asked."""
+    """A model refuses the request as it is, such as its chat template: no other was asked.
+
+    field: what of the request is at fault, where that is known: `tools`, `the JSON Schema`.
+    """
+
+    field: str | None = None
 
 
 class EngineBusy(AnswerFailed):

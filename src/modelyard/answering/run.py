@@ -391,11 +391,14 @@ class Run:
             if self.calls.shown:
                 raise self.failed(f"the answer of {asked.name} broke off: {failure.reason}")
             if failure.kind == "invalid":
-                raise self.failed(
+                error = self.failed(
                     f"{asked.name} does not take the request: {failure.reason}",
                     NotTaken,
                     hint="no other model was asked: the request is at fault, or its settings are",
                 )
+                if isinstance(error, NotTaken):
+                    error.field = failure.field
+                raise error
         lasting = [each for each in made.failures if each.kind in ("no_access", "no_quota")]
         if lasting:
             self.notes.append(

@@ -16,7 +16,7 @@ from modelyard.answering.request import (
     OverLimit,
     Request,
 )
-from modelyard.cli.service_client import RunningService
+from modelyard.cli.service_client import AnswerLines, RunningService
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.deployments.effective_settings import Effective
 from modelyard.providers.call import OnText
@@ -60,14 +60,13 @@ class ServiceAnswerer:
             "use_cache": request.use_cache,
         }
         with self.service.post("/v1/ask", body, organisation=request.organisation) as lines:
-            for line in lines:
-                if "piece" in line and on_text is not None:
-                    on_text(line["piece"])
-                if "answer" in line:
-                    return _ANSWER.validate_python(line["answer"])
-                if "error" in line:
-                    raise told_error(line["error"])
-        raise ModelyardError("the running service broke off its answer", hint="ask again")
+            answer = AnswerLines(lines)
+            for piece in answer:
+                if on_text is not None:
+                    on_text(piece)
+        if "error" in answer.last:
+            raise told_error(answer.last["error"])
+        return _ANSWER.validate_python(answer.last["answer"])
 
 
 def told_error(told: dict[str, Any]) -> ModelyardError:

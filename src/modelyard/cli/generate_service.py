@@ -8,7 +8,7 @@ from typing import Any
 
 from modelyard.chatdata.dialogue import Turns
 from modelyard.cli.ask_service import told_error
-from modelyard.cli.service_client import RunningService
+from modelyard.cli.service_client import AnswerLines, RunningService
 from modelyard.cli.speaker import Reply
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.inference.sampling import Sampling
@@ -71,18 +71,13 @@ class ServiceSpeaker:
 
         def pieces() -> Generator[str, None, None]:
             with self.service.post("/v1/generate", body, organisation=None) as lines:
-                for line in lines:
-                    if "piece" in line:
-                        yield line["piece"]
-                    if "error" in line:
-                        raise _error(line["error"])
-                    if "end" in line:
-                        end = line["end"]
-                        course.ended = end["ended"]
-                        reply.limit = end["limit"]
-                        reply.limited_by_context = end["limited_by_context"]
-                        return
-            raise ModelyardError("the running service broke off its answer", hint="ask again")
+                answer = AnswerLines(lines)
+                yield from answer
+            if "error" in answer.last:
+                raise _error(answer.last["error"])
+            end = answer.last["end"]
+            course.ended, reply.limit = end["ended"], end["limit"]
+            reply.limited_by_context = end["limited_by_context"]
 
         reply = Reply(
             pieces=pieces(), stream=course, limit=sampling.max_new_tokens, limited_by_context=False

@@ -103,6 +103,24 @@ class RunningService:
             yield _lines(response)
 
 
+class AnswerLines:
+    """The pieces of an answer of a service as they come, and then how it ended."""
+
+    def __init__(self, lines: Iterator[dict[str, Any]]) -> None:
+        self._lines = lines
+        self.last: dict[str, Any] = {}
+        """The line after the pieces, which has an `error` or what the route tells of the whole."""
+
+    def __iter__(self) -> Iterator[str]:
+        """The pieces. Raises ModelyardError when the service breaks off."""
+        for line in self._lines:
+            if "piece" not in line:
+                self.last = line
+                return
+            yield line["piece"]
+        raise ModelyardError("the running service broke off its answer", hint="ask again")
+
+
 def _lines(response: HTTPResponse) -> Iterator[dict[str, Any]]:
     while True:
         try:

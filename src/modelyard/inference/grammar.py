@@ -68,7 +68,7 @@ class Grammars:
         form = json.dumps({**schema, "x-guidance": _OPTIONS})
         parts = [_literal(before, tokenizer), "form", _literal(after, tokenizer)]
         lark = f"start: {' '.join(filter(None, parts))}\nform: %json {form}\n"
-        return self._constraint(LLMatcher.grammar_from_lark(lark), tokenizer, "the tools")
+        return self._constraint(LLMatcher.grammar_from_lark(lark), tokenizer, "tools")
 
     def _constraint(self, grammar: str, tokenizer: ChatTokenizer, what: str) -> GrammarConstraint:
         from llguidance import LLMatcher

@@ -147,6 +147,8 @@ class CallFailure(Failure):
     """What is billed all the same, as far as it is known; None: not known whether anything is."""
     request_id: str | None = None
     """What the provider calls the call."""
+    field: str | None = None
+    """What of the request is at fault, where that is known: `tools`, `the JSON Schema`."""
 
 
 class Provider(Protocol):

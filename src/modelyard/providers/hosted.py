@@ -335,6 +335,7 @@ def _no_call(usage: Usage, request_id: str | None) -> CallFailure:
         is_temporary=False,
         usage=usage,
         request_id=request_id,
+        field="tool_choice",
     )
 
 

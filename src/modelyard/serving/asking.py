@@ -6,8 +6,6 @@ and so is an error, so that the command shows what it would show without a servi
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -15,11 +13,11 @@ from pydantic import Field
 from starlette.responses import Response
 
 from modelyard.answering.asked_model import load_asked
-from modelyard.answering.request import Answer, GivenText
+from modelyard.answering.request import GivenText
 from modelyard.chatdata.conversation import Message
 from modelyard.serving.bodies import Body
 from modelyard.serving.exchange import Exchange, Route
-from modelyard.serving.problems import Problem
+from modelyard.serving.json_lines import JsonLines
 
 
 class AskedTurn(Body):
@@ -74,23 +72,9 @@ async def ask(exchange: Exchange) -> Response:
         use_fallback=body.use_fallback,
         use_cache=body.use_cache,
     )
-    return await exchange.stream(effective, request, _Lines())
-
-
-class _Lines:
-    """The answer as lines of JSON (`exchange.EventWriter`)."""
-
-    def begin(self) -> Iterator[str]:
-        yield from ()
-
-    def piece(self, text: str) -> Iterator[str]:
-        yield json.dumps({"piece": text}) + "\n"
-
-    def end(self, answer: Answer) -> Iterator[str]:
-        yield json.dumps({"answer": asdict(answer)}) + "\n"
-
-    def fail(self, problem: Problem) -> Iterator[str]:
-        yield json.dumps(problem.body("local")) + "\n"
+    return await exchange.stream(
+        effective, request, JsonLines(lambda answer: {"answer": asdict(answer)})
+    )
 
 
 ROUTES = (

@@ -6,10 +6,8 @@ profile or answer cache of the configs, and no text is kept.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from starlette.responses import JSONResponse, Response
@@ -26,6 +24,7 @@ from modelyard.inference.sampling import HOTTEST, LARGEST_SEED
 from modelyard.modelrefs.resolving import ResolvedModel, resolve_model
 from modelyard.serving.bodies import Body, Share
 from modelyard.serving.exchange import Exchange, Route
+from modelyard.serving.json_lines import JsonLines
 from modelyard.serving.problems import Problem
 from modelyard.serving.service import Service
 
@@ -95,7 +94,9 @@ async def generate(exchange: Exchange) -> Response:
         ),
         use_fallback=False,
     )
-    return await exchange.stream(effective, request, _Lines(body.max_tokens))
+    return await exchange.stream(
+        effective, request, JsonLines(lambda answer: _told(answer, body.max_tokens))
+    )
 
 
 def _serves(service: Service, resolved: ResolvedModel) -> bool:
@@ -124,29 +125,12 @@ def _bare(effective: Effective) -> Effective:
     )
 
 
-class _Lines:
-    """The answer as lines of JSON (`exchange.EventWriter`)."""
-
-    def __init__(self, max_tokens: int) -> None:
-        self._max_tokens = max_tokens
-
-    def begin(self) -> Iterator[str]:
-        yield from ()
-
-    def piece(self, text: str) -> Iterator[str]:
-        yield json.dumps({"piece": text}) + "\n"
-
-    def end(self, answer: Answer) -> Iterator[str]:
-        ended = answer.finish == "stop"
-        limit = self._max_tokens
-        if not ended and answer.usage is not None:
-            limit = answer.usage.output_tokens
-        limited = limit < self._max_tokens
-        told = {"ended": ended, "limit": limit, "limited_by_context": limited}
-        yield json.dumps({"end": told}) + "\n"
-
-    def fail(self, problem: Problem) -> Iterator[str]:
-        yield json.dumps(problem.body("local")) + "\n"
+def _told(answer: Answer, max_tokens: int) -> dict[str, Any]:
+    """How it ended: by itself or not, and after how many tokens at most."""
+    ended, limit = answer.finish == "stop", max_tokens
+    if not ended and answer.usage is not None:
+        limit = answer.usage.output_tokens
+    return {"end": {"ended": ended, "limit": limit, "limited_by_context": limit < max_tokens}}
 
 
 ROUTES = (

@@ -170,7 +170,7 @@ def _explained(error: Exception) -> Problem:
         return Problem(status=400, message=_too_long(error), code="context_length_exceeded")
     if isinstance(error, NotTaken):
         message = error.message.partition("\n")[0][:_LONGEST_REASON]
-        return Problem(status=400, message=message, code="invalid_value")
+        return Problem(status=400, message=message, code="invalid_value", param=error.field)
     if isinstance(error, EngineBusy):
         return Problem(status=429, message=error.message, code="queue_full", retry_after_s=1)
     if isinstance(error, ModelNotServed):
