@@ -64,7 +64,10 @@ def test_an_adapter_is_the_same_with_and_without_its_kind(
 
 
 def test_a_file_is_recorded_as_a_whole_or_not_at_all(
-    project: Project, models: Models, capsys: pytest.CaptureFixture[str]
+    project: Project,
+    models: Models,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lines = [json.dumps({"prompt": f"{n}?", "answer": "x", "rating": "good"}) for n in range(3)]
     Path("rows.jsonl").write_text("\n".join([*lines, '{"prompt": "y"}', "oops"]))
@@ -77,6 +80,10 @@ def test_a_file_is_recorded_as_a_whole_or_not_at_all(
     assert models("feedback", "add", "--file", "rows.jsonl", "--dry-run") == 0
     assert capsys.readouterr().out.startswith("would record 3 rows, 3 of them training rows")
     assert recorded(project) == ()
+    piped = io.TextIOWrapper(io.BytesIO(Path("rows.jsonl").read_bytes()))
+    monkeypatch.setattr("sys.stdin", piped)
+    assert models("feedback", "add", "--file", "-", "--dry-run") == 0
+    assert capsys.readouterr().out.startswith("would record 3 rows, 3 of them training rows")
     assert models("feedback", "add", "--file", "rows.jsonl") == 0
     said = capsys.readouterr().out
     assert said.startswith("recorded 3 rows (id 1 to 3), 3 of them training rows")

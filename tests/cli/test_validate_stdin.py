@@ -75,6 +75,20 @@ def test_what_an_editor_has_not_saved_yet_is_checked_instead_of_the_file(
     assert check(declared, "-", "--stdin-filename", "configs/environments.yaml") == 0
 
 
+def test_stdin_may_be_empty_or_a_config_that_is_there_or_of_another_program(
+    root: Path, check: Check, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check("", "-") == 2
+    assert capsys.readouterr().out.startswith("<stdin>:1:1: is empty (")
+    gpt4 = (root / "configs" / "language_models" / "gpt4_config.yaml").read_text()
+    assert check(gpt4, "-") == 0
+    shown = capsys.readouterr().out
+    assert "warning: 'gpt-4' also means" in shown and "`--stdin-filename FILE`" in shown
+    axolotl = "base_model: x\nadapter: lora\nlora_r: 8\nmicro_batch_size: 1\n"
+    assert check(axolotl, "-") == 2
+    assert "save it in a file: `models config import FILE`" in capsys.readouterr().out
+
+
 def test_what_is_no_config_is_one_finding(
     root: Path, check: Check, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,14 +127,17 @@ def check_feedback(
     return replace(built, adapter=built.adapter and _adapter_name(built.adapter)), []
 
 
-def read_feedback(path: Path) -> tuple[Feedback, ...]:
+def read_feedback(path: Path, *, piped: bytes | None = None) -> tuple[Feedback, ...]:
     """The rows of a file of JSON Lines with the keys of `Feedback`.
+
+    piped: the content of stdin, where that is meant by the path `-`.
 
     Raises ProblemsFound with every bad row, InvalidInput when the file cannot be read or is empty.
     """
     rows: list[Feedback] = []
     problems: list[Diagnostic] = []
-    for place, value in read_json_lines(path, name=str(path), problems=problems):
+    name = str(path) if piped is None else "stdin"
+    for place, value in read_json_lines(path, name=name, problems=problems, piped=piped):
         if not isinstance(value, dict):
             problems.append(
                 Diagnostic(
@@ -148,7 +151,7 @@ def read_feedback(path: Path) -> tuple[Feedback, ...]:
     if problems:
         raise ProblemsFound("the file is not valid; nothing was recorded", problems)
     if not rows:
-        raise InvalidInput("is empty", where=str(path))
+        raise InvalidInput("is empty", where=name)
     return tuple(rows)
 
 

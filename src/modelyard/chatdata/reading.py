@@ -151,14 +151,18 @@ def _build_all(
     return conversations
 
 
-def read_json_lines(path: Path, *, name: str, problems: list[Diagnostic]) -> Iterator[Row]:
+def read_json_lines(
+    path: Path, *, name: str, problems: list[Diagnostic], piped: bytes | None = None
+) -> Iterator[Row]:
     """Every value of a file of JSON Lines with its place; adds a Diagnostic for every bad line.
 
+    piped: read this instead of the file.
     Raises InvalidInput when the file cannot be read at all.
     """
-    if found := why_unreadable(path):
+    if piped is None and (found := why_unreadable(path)):
         raise InvalidInput(found, where=name)
-    yield from _jsonl_rows(_plain_bytes(_read_bytes(path, name), name), name, problems)
+    data = _read_bytes(path, name) if piped is None else piped
+    yield from _jsonl_rows(_plain_bytes(data, name), name, problems)
 
 
 def why_unreadable(path: Path) -> str | None:

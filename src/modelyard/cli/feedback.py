@@ -11,7 +11,7 @@ import typer
 
 from modelyard.cli.options import DryRun, Json
 from modelyard.cli.render import print_json, print_text, print_warning
-from modelyard.cli.stdin import read_stdin
+from modelyard.cli.stdin import read_piped, read_stdin
 from modelyard.core.errors import InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import counted
@@ -85,7 +85,8 @@ def add_feedback(
         typer.Option(
             "--file",
             metavar="ROWS.jsonl",
-            help="Record every row of this file instead; their keys are named like the options.",
+            help="Record every row of this file instead, or of stdin with `-`; their keys are "
+            "named like the options.",
         ),
     ] = None,
     elsewhere: Annotated[
@@ -133,7 +134,11 @@ def add_feedback(
             f"--file holds whole rows, so {_options(given)} cannot be given beside it",
             hint="write it into the rows of the file",
         )
-    rows = read_feedback(file) if file else (_row_of_options(given),)
+    if file is None:
+        rows: tuple[Feedback, ...] = (_row_of_options(given),)
+    else:
+        piped = read_piped("rows of feedback") if str(file) == _FROM_STDIN else None
+        rows = read_feedback(file, piped=piped)
     if not elsewhere:  # the record of an answer says itself which adapter gave it
         _require_known(project, [row for row in rows if row.answer_id is None])
     if any(row.answer_id for row in rows):

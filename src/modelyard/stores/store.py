@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import sync_path
+from modelyard.core.seen_from import without_dots
 from modelyard.core.sharing import shared_at
 from modelyard.stores.credentials import lacking_credentials
 
@@ -274,7 +275,7 @@ def open_store(url: str, *, make: bool = False) -> ObjectStore | None:
     parts = urlsplit(url)
     named = parts.path.strip("/") if parts.scheme == "file" else parts.netloc
     if parts.scheme not in SCHEMES or not named:
-        near = Path(url).absolute().as_uri() if not parts.scheme else None
+        near = without_dots(Path(url)).as_uri() if not parts.scheme else None
         raise InvalidInput(
             f"'{_without_secrets(url)}' is no object store",
             hint=f"write {near}" if near else "file:///FOLDER, s3://BUCKET/PREFIX, gs://, az://",

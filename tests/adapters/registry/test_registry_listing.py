@@ -45,9 +45,27 @@ def test_a_registry_is_listed_with_its_tags(run: Callable[..., Any], store: Path
     assert code == 0
     tags = [{"name": "in-use", "version": 1}, {"name": "latest", "version": 2}]
     versions = {"versions": [1, 2], "deleted": []}
-    assert json.loads(out) == [{"name": "demo", **versions, "tags": tags}]
+    assert json.loads(out) == [{"name": "demo", **versions, "tags": tags, "damaged": []}]
     (store / "adapters/demo/tags/in-use/000000001.json").write_bytes(b"")
-    assert "in-use (damaged), latest @2" in run("list")[1]
+    (store / "adapters/demo/versions/1.json").write_bytes(b"{")
+    shown = run("list")[1]
+    assert "1 (damaged), 2" in shown and "in-use (damaged), latest @2" in shown
+
+
+def test_a_path_is_shown_without_dots_in_its_middle(
+    here: Project,
+    run: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (here.root.parent / "other").mkdir()
+    imported = ("adapters", "import", "../other", "--name", "x", "--base-model", "tiny")
+    for words in (imported, ("backup", "--repo", "../other")):
+        monkeypatch.setattr("sys.argv", ["models", *words])
+        with pytest.raises(SystemExit):
+            main()
+        told = capsys.readouterr().err
+        assert f"{here.root.parent}/other" in told and "/../" not in told
     assert "digest" in run("show", "demo@2")[1]
     code, out, _ = run("show", "demo@2", "--json")
     assert (code, json.loads(out)["tags"]) == (0, [{"name": "latest", "version": 2}])

@@ -30,6 +30,8 @@ class RemoteAdapter:
     """The numbers of those that were deleted."""
     tags: tuple[RemoteTag, ...]
     """Its tags, by name; those that were removed are left out."""
+    damaged: tuple[int, ...]
+    """The numbers of the versions whose record is damaged; their files are not looked at."""
 
 
 def list_registry(registry: Registry) -> tuple[RemoteAdapter, ...]:
@@ -37,12 +39,21 @@ def list_registry(registry: Registry) -> tuple[RemoteAdapter, ...]:
     return tuple(
         RemoteAdapter(
             name=adapter,
-            versions=tuple(registry.numbers(adapter)),
+            versions=(numbers := tuple(registry.numbers(adapter))),
             deleted=tuple(registry.deleted_numbers(adapter)),
             tags=list_tags(registry, adapter),
+            damaged=tuple(n for n in numbers if _is_damaged(registry, adapter, n)),
         )
         for adapter in registry.adapters()
     )
+
+
+def _is_damaged(registry: Registry, adapter: str, number: int) -> bool:
+    try:
+        registry.record(adapter, number)
+    except DamagedRegistry:
+        return True
+    return False
 
 
 def list_tags(registry: Registry, adapter: str) -> tuple[RemoteTag, ...]:

@@ -243,11 +243,16 @@ class Registry:
         """The version that one move points to. Raises DamagedRegistry when it is not valid."""
         key = f"{_tag_prefix(adapter, tag)}{move:09d}.json"
         data = self.store.read(key, most_bytes=_SMALL_BYTES)
-        number = parse_mapping(data or b"", where=self.store.show(key)).get("version", "")
-        if number is None:
-            return None  # removed
-        if type(number) is not int or version_number(str(number)) is None:
-            raise DamagedRegistry("points to no version", where=self.store.show(key))
+        try:
+            number = parse_mapping(data or b"", where=self.store.show(key)).get("version", "")
+            if number is None:
+                return None  # removed
+            if type(number) is not int or version_number(str(number)) is None:
+                raise DamagedRegistry("points to no version", where=self.store.show(key))
+        except DamagedRegistry as error:
+            words = f"{adapter}@VERSION {tag} {self.store.url}"
+            error.hint = f"point it to a version: `models adapters registry tag {words}`"
+            raise
         return number
 
     def _create(self, key: str, data: bytes) -> bool:

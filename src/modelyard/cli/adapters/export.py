@@ -16,6 +16,7 @@ from modelyard.cli.options import DryRun, Json, Offline, VersionName, Wait
 from modelyard.cli.render import print_json, print_text
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project, find_project
+from modelyard.core.seen_from import without_dots
 
 if TYPE_CHECKING:
     from modelyard.adapters.export import Exported
@@ -91,7 +92,7 @@ def export(
 
     project = find_project()
     version = resolve_version(project, name)
-    target = to.absolute()
+    target = without_dots(to)
     require_outside(project, target)
     require_format(version, form)
     with showing_progress() as progress:

@@ -14,6 +14,7 @@ from modelyard.cli.options import DryRun, Json, Offline, Wait
 from modelyard.cli.render import print_json, print_text, print_warning
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
+from modelyard.core.seen_from import without_dots
 from modelyard.core.wording import counted
 from modelyard.results.json_form import result_of
 
@@ -116,21 +117,22 @@ def import_adapter(
     project = find_project()
     name = named_adapter(name)
     require_same_org(project, name, org)
-    require_importable(path.absolute())  # before a base is fetched
+    path = without_dots(path)
+    require_importable(path)  # before a base is fetched
     with showing_progress() as progress:
         base = (
             locate_base(project, base_model, progress=progress) or find_base(project, base_model)
             if without_weights
             else require_base(project, base_model, progress=progress, offline=offline)
         )
-    with with_whole_weights(path.absolute()) as folder:
+    with with_whole_weights(path) as folder:
         plan = plan_import(folder, base)
         try:
             require_stated_base(project, folder, plan)
         except AdapterMismatch as error:
             if not yes_other_base:
                 raise
-            print_warning(str(error).replace(str(folder), str(path.absolute())))
+            print_warning(str(error).replace(str(folder), str(path)))
         _require_usable_tokenizer(plan)
         version = known = version_of_run(project, name, plan.run_key)
         if known is None and not dry_run:

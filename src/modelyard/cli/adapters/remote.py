@@ -102,7 +102,7 @@ def list_remote(remote: Remote, as_json: Json = False) -> None:
         print_text(f"There are no adapters in {remote}.")
     else:
         rows = [
-            (each.name, ", ".join(map(str, each.versions)) or "none left", _tags(each.tags))
+            (each.name, ", ".join(_versions(each)) or "none left", _tags(each.tags))
             for each in adapters
         ]
         print_table(("adapter", "versions", "tags"), rows)
@@ -230,6 +230,10 @@ def _move(
         print_text(f"{tag} {done} already; nothing to do")
     else:
         print_text(f"{'in a real run, ' if dry_run else ''}{tag} {done} in {remote}")
+
+
+def _versions(adapter: RemoteAdapter) -> list[str]:
+    return [f"{n} (damaged)" if n in adapter.damaged else str(n) for n in adapter.versions]
 
 
 def _tags(tags: tuple[RemoteTag, ...]) -> str:

@@ -298,12 +298,18 @@ def kind_of(path: Path, shown: str, data: bytes | None = None) -> Kind:
         what = "is a folder" if path.is_dir() else "is no regular file"
         raise InvalidInput(f"{what}, so it is no config", where=shown)
     try:
-        head = data[:_HEAD_BYTES].decode(errors="replace") if data else _head(path, _HEAD_BYTES)
+        if data is None:
+            head = _head(path, _HEAD_BYTES)
+        else:
+            head = data[:_HEAD_BYTES].decode(errors="replace")
         named = _SCHEMA_LINE.search(head)
     except OSError as error:
         raise InvalidInput(f"cannot read: {error.strerror}", where=shown) from error
     if named and named[1] in KINDS:
         return KINDS[named[1]]
+    if data is not None and not data.strip():
+        raise InvalidInput("is empty", where=f"{shown}:1:1", hint="pipe a config into the command")
+    of_stdin = ", or say what it is of: `--stdin-filename FILE`" if data is not None else ""
     raise ProblemsFound(
         f"{shown} is not valid",
         [
@@ -311,7 +317,7 @@ def kind_of(path: Path, shown: str, data: bytes | None = None) -> Kind:
                 message=f"the kind of this config is unknown; kinds are {', '.join(KINDS)}",
                 where=f"{shown}:1:1",
                 hint="put it under configs/KIND/, or begin it with "
-                "`# yaml-language-server: $schema=.../KIND.json`",
+                f"`# yaml-language-server: $schema=.../KIND.json`{of_stdin}",
                 code="unknown-kind",
             )
         ],

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, cast
 from modelyard.configs.kinds import KINDS, Kind
 from modelyard.configs.reading.programs import called, find_other_file, find_other_text, program_of
 from modelyard.core.errors import Diagnostic, ProblemsFound
+from modelyard.core.seen_from import STDIN
 from modelyard.settings.fields import settings_fields
 from modelyard.settings.known_keys import meant_key
 from modelyard.settings.yaml_files import YamlSource
@@ -89,7 +90,10 @@ def _other_kind(value: Mapping[Any, Any], kind: Kind) -> Kind | None:
 
 def _refuse_other_program(source: YamlSource) -> None:
     if isinstance(source.value, dict) and (program := program_of(source.value)):
-        instead = f"`models config import {shlex.quote(source.name)}` translates it"
+        file = "FILE" if source.name == STDIN else shlex.quote(source.name)
+        instead = f"`models config import {file}` translates it"
+        if source.name == STDIN:
+            instead = f"save it in a file: {instead}"
         _refuse_file_of(source.name, source.where(), called(program), "its keys mean", instead)
     elif other := find_other_file(source.value):
         _refuse_file_of(source.name, source.where(), other.called, "its keys mean", other.instead)

@@ -20,6 +20,7 @@ from modelyard.configs.kinds.language_models import (
 )
 from modelyard.configs.reading.references import ConfigReference
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
+from modelyard.core.seen_from import STDIN
 from modelyard.settings.units import DURATION, TOKENS
 
 
@@ -47,7 +48,15 @@ def _check_aliases(model: LanguageModel, name: str, view: EnvironmentView) -> It
             message = f"'{alias}' is the name of this model already"
             yield problem(path, "repeated", message, hint="leave it out")
         others = [other for other in view.models_called(alias) if other != name]
-        if others:
+        if others and name == STDIN:  # which may be that of one of them
+            yield warning(
+                path,
+                "name-taken",
+                f"'{alias}' also means the language model {others[0]}, and which file this is the "
+                "content of is not known",
+                hint="say it: `--stdin-filename FILE`",
+            )
+        elif others:
             how = "the name" if others[0] == alias else "an alias"
             more = f" and {len(others) - 1} more" if others[1:] else ""
             yield problem(
