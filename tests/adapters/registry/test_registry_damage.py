@@ -126,7 +126,7 @@ def test_a_damaged_tag_is_mended_as_its_message_says(
             (store / "adapters/demo/tags/latest/000000001.json").write_bytes(damage)
     with pytest.raises(DamagedRegistry) as refused:
         pull(there, registry, "demo")
-    assert "`models adapters registry tag demo@VERSION latest file://" in str(refused.value.hint)
+    assert "`models adapters registry tag demo@VERSION in-use file://" in str(refused.value.hint)
     assert push(here, first, registry, active=True, force=True).tags == {"latest": 2, "in-use": 1}
     assert (registry.tag("demo", "latest"), registry.tag("demo", "in-use")) == (2, 1)
     assert pull(there, registry, "demo") and whole_versions(there) == [1]
