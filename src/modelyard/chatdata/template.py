@@ -25,7 +25,7 @@ import jinja2.sandbox
 from tokenizers import Tokenizer
 
 from modelyard.chatdata.conversation import Conversation, Message, message_dicts
-from modelyard.chatdata.longest_token import longest_token_bytes
+from modelyard.chatdata.longest_token import LeastTokens, least_tokens_by
 from modelyard.core.errors import InvalidInput
 from modelyard.core.json_reading import read_json_object
 
@@ -283,12 +283,12 @@ class ChatTokenizer:
 
     def least_tokens(self, text: str) -> int:
         """Tokens that a text has at least, known without counting them; 0 where they are not."""
-        longest = self._longest_token_bytes
-        return 0 if longest is None else len(text.encode("utf-8", "surrogatepass")) // longest
+        least = self._least_tokens
+        return 0 if least is None else least(text)
 
     @cached_property
-    def _longest_token_bytes(self) -> int | None:
-        return longest_token_bytes(self.tokenizer)
+    def _least_tokens(self) -> LeastTokens | None:
+        return least_tokens_by(self.tokenizer)
 
     def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation, up to where the assistant's answer begins."""
