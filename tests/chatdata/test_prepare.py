@@ -423,7 +423,26 @@ def test_out_must_be_a_name(prepare: Prepare, source: Path, out: str) -> None:
         prepare(source, out=out)
 
 
-@pytest.mark.parametrize("share", [0, 1, -0.1, 7, float("nan")])
+def test_without_evaluation_rows_a_dataset_is_read_as_it_was_written(
+    project: Project, prepare: Prepare, write_jsonl: Callable[..., Path]
+) -> None:
+    rows = [{"prompt": f"What is {n}?", "completion": f"It is {n}."} for n in range(20)]
+    done = prepare(write_jsonl(Path("rows.jsonl"), rows), evaluation_share=0)
+    assert (done.train_rows, done.evaluation_rows) == (20, 0)
+    loaded = load_dataset(project, "parts")
+    assert (len(loaded.train), len(loaded.evaluation)) == (20, 0)
+    assert loaded.warnings == ("there are no evaluation rows, so nothing can be evaluated",)
+
+
+def test_keys_beside_a_plain_text_are_named(
+    prepare: Prepare, write_jsonl: Callable[..., Path]
+) -> None:
+    rows = [{"text": "plain words here", "weight": 0, "rejected": "x", "note": ""}]
+    done = prepare(write_jsonl(Path("rows.jsonl"), rows), text_column="text")
+    assert done.notes == ("left out, because no template names them: columns weight, rejected",)
+
+
+@pytest.mark.parametrize("share", [1, -0.1, 7, float("nan")])
 def test_the_share_must_be_a_share(prepare: Prepare, source: Path, share: float) -> None:
     with pytest.raises(InvalidInput, match="between 0 and 1"):
         prepare(source, evaluation_share=share)

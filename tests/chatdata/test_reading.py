@@ -109,6 +109,9 @@ def test_null_is_nothing_expected(write_jsonl: Callable[..., Path]) -> None:
         ({"expect": [["nine", 9]]}, ["'expect' must be a list of lists of text, such as"]),
         ({"label": 5}, ["'label' must be the answer's text, such as \"positive\", not a number"]),
         ({"label": True}, ["holds 'label', so it is preference data: this command trains on good"]),
+        ({"label": "false"}, ["holds 'label' 'false', so it is preference data: this command"]),
+        ({"label": "1"}, ["holds 'label' '1', so it is preference data: this command trains"]),
+        ({"label": "red"}, ["'label' is 'red', which the answer does not hold; it is the right"]),
         ({"label": " "}, ["'label' must be the answer's text, such as \"positive\", not empty"]),
         (
             {"group": 3, "fact": ["a"]},

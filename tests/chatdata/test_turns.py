@@ -410,12 +410,12 @@ def test_whitespace_belongs_to_the_text() -> None:
 def test_a_cell_of_a_table_may_hold_json() -> None:
     messages = json.dumps([USER, ANSWER]).replace('"', '""')
     Path("a.csv").write_text(
-        "messages,tools,expect,weight,label\n" + f'"{messages}",,"[[""Ada""]]",1,x\n'
+        "messages,tools,expect,weight,label\n" + f'"{messages}",,"[[""Ada""]]",1,ada\n'
     )
     rows, problems = read_conversations(Path("a.csv"))
     assert problems == []
     assert rows[0].messages == (Message("user", "Who is it?"), Message("assistant", "Ada."))
-    assert rows[0].fields == {"expect": [["Ada"]], "label": "x"}
+    assert rows[0].fields == {"expect": [["Ada"]], "label": "ada"}
     Path("b.csv").write_text("messages\n\"[{'role': 'user'}]\"\n")
     (problem,) = read_conversations(Path("b.csv"))[1]
     assert problem.message.startswith("'messages' is not JSON")

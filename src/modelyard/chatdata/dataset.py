@@ -87,6 +87,8 @@ def load_dataset(project: Project, name_or_path: str, *, for_training: bool = Fa
             hint="correct them; nothing was dropped or changed",
         )
     train, evaluation = sides.get(TRAIN_FILE, []), sides.get(EVALUATION_FILE)
+    if evaluation is None and _is_without_evaluation(card):
+        evaluation = []
     if evaluation is None:
         train, evaluation = split_conversations(train)
         if not train:  # of a few rows, all can fall to evaluation
@@ -170,6 +172,12 @@ def read_local_only(card: Mapping[str, Any], where: str) -> bool:
         where=where,
         hint="write `local_only: true` when the rows may not leave this machine",
     )
+
+
+def _is_without_evaluation(card: Mapping[str, Any]) -> bool:
+    """Whether prepare-data kept no row for evaluation."""
+    rows = card.get("rows")
+    return isinstance(rows, Mapping) and rows.get("eval") == 0
 
 
 def written_text_column(card: Mapping[str, Any]) -> str | None:

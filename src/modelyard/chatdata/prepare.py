@@ -159,7 +159,7 @@ def prepare_data(
 
 def _require_valid(request: PrepareRequest) -> None:
     """Raise InvalidInput for a request that contradicts itself."""
-    if not 0 < request.evaluation_share < 1:
+    if not 0 <= request.evaluation_share < 1:
         raise InvalidInput(
             f"the evaluation share must lie between 0 and 1, not {request.evaluation_share:g}",
             hint="give a share such as --eval-share 0.1",
@@ -309,7 +309,7 @@ def _few_evaluation(rows: Sequence[Conversation], share: float, taken: int) -> s
     """The warning that less than half of the share, or nothing, is kept for evaluation, with a
     share that would keep enough; a row's text decides its side, so of a few rows chance does."""
     asked_for = max(1, round(share * len(rows)))
-    if 2 * taken >= asked_for:
+    if not share or 2 * taken >= asked_for:
         return None
     places = sorted(map(split_position, rows))
     wanted = (math.floor(places[asked_for - 1] * 100) + 1) / 100

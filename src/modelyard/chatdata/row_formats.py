@@ -8,7 +8,7 @@ or kept beside the turns; does not know files.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelyard.chatdata.columns import (
@@ -29,7 +29,12 @@ from modelyard.chatdata.json_values import (
     plain_value,
 )
 from modelyard.chatdata.row_meaning import ROW_FLAGS, TEMPLATE_KEY, changes_of_meaning
-from modelyard.chatdata.turns import MEDIA_KEYS, PREFERENCE_KEYS, build_messages
+from modelyard.chatdata.turns import (
+    MEDIA_KEYS,
+    NO_PREFERENCES,
+    PREFERENCE_KEYS,
+    build_messages,
+)
 
 ACCEPTED_FORMATS = (
     "messages; prompt and completion; instruction, input and output (Alpaca); "
@@ -44,6 +49,8 @@ _REASONING_KEY = "reasoning_content"
 _TOOL_KEYS = ("tools", "functions")
 _EVERY_FORMAT = (*_SYSTEM_KEYS, *_TOOL_KEYS, TEMPLATE_KEY, *ROW_FLAGS)
 """Keys that are used beside the turns of every format."""
+_FLAG_WORDS = ("true", "false", "1", "0")
+"""Labels that say whether an answer is good, in cells of a table."""
 _OF_THE_TEMPLATE = ("messages", "tools", "documents", "add_generation_prompt", "chat_template")
 """What a row may not give to the template under these names."""
 
@@ -63,14 +70,15 @@ def build_conversation(
     if columns:
         messages = build_messages(columns.turns(row))
         fields = {"label": messages[-1].content} if columns.label else {}
-        named = {part for column in columns.columns for part in (column, column.partition(".")[0])}
-        left_out = tuple(key for key in row if key not in named and not is_absent(row[key]))
+        left_out = _left_out(row, columns.columns)
         return Conversation(messages, where, fields, "columns", left_out=left_out)
     if wrong := changes_of_meaning(row):
         raise BadRow(*wrong)
     format, turns, used = _turns(row, where)
     messages = build_messages(_with_system(row, turns))
     fields = _fields({key: row[key] for key in row if key not in (*used, *_EVERY_FORMAT)})
+    if wrong_label := _wrong_label(fields.get("label"), messages[-1].content):
+        raise BadRow(wrong_label)
     return Conversation(
         messages, where, fields, format, tools=_tools(row), template_variables=_variables(row)
     )
@@ -85,7 +93,14 @@ def _plain_text(row: Mapping[str, Any], where: str, column: str) -> Conversation
         raise BadRow(f"column '{column}' is empty")
     if "\0" in text:
         raise BadRow(f"column '{column}' holds a NUL character")
-    return Conversation((Message(TEXT_ROLE, text),), where, {}, "text")
+    left_out = _left_out(row, [column])
+    return Conversation((Message(TEXT_ROLE, text),), where, {}, "text", left_out=left_out)
+
+
+def _left_out(row: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]:
+    """The keys of a row that hold something and that no column names."""
+    named = {part for column in columns for part in (column, column.partition(".")[0])}
+    return tuple(key for key in row if key not in named and not is_absent(row[key]))
 
 
 # Keys beside the turns.
@@ -156,6 +171,18 @@ def _wrong_field(key: str, value: Any) -> str | None:
     if key in ("group", "fact") and not (value is None or isinstance(value, str)):
         return f"'{key}' must be text or null, not {kind_of(value)}"
     return None
+
+
+def _wrong_label(label: str | None, answer: str) -> str | None:
+    """What is wrong with a label beside this answer; None where it is the answer, or in it."""
+    if label is None or label.strip().casefold() in answer.casefold():
+        return None
+    if label.strip().casefold() in _FLAG_WORDS:
+        return f"holds 'label' {label!r}, so it is {NO_PREFERENCES}"
+    return (
+        f"'label' is {label!r}, which the answer does not hold; it is the right answer, with which "
+        "evaluation compares"
+    )
 
 
 def _is_expectation(value: Any) -> bool:
