@@ -58,6 +58,7 @@ def test_what_is_written_out_is_valid(project: Project) -> None:
         *("<% MODEL %>", "__MODEL__", "((model))", "os.getenv('M')", "ENV['M']", "replace-me"),
         *("'[[MODEL]]'", "ref+vault://kv/model", "your-model-name", "org/your-model", "tbd"),
         *("your_model_here", "INSERT_MODEL", "TODO", "xxx", "gpt-...", "change-me", "TBD"),
+        *("my-model-name-here", "org/model_goes_here"),
     ],
 )
 def test_a_placeholder_is_no_model(project: Project, model: str) -> None:

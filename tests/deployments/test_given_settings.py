@@ -57,6 +57,14 @@ def test_what_has_no_value_is_refused_and_no_reset(place: Project, value: str) -
     assert refused(place, f"retries.attempts={value}") == [("--set retries.attempts", "empty")]
 
 
+def test_what_is_wrong_has_hints_that_help(place: Project) -> None:
+    with pytest.raises(ProblemsFound) as raised:
+        deploy_with(place, "timeout=soon")
+    assert "config explain" in (raised.value.hint or "")
+    done = deploy_with(place, "description=x: y")  # no mapping, with a `y` that means true
+    assert done.plan.configs[0].given == ("description",)
+
+
 def test_its_origin_is_shown_by_explain_history_and_drift(place: Project) -> None:
     deploy_with(place, "timeout=45 seconds")
     catalogue = ConfigCatalogue(place)

@@ -91,6 +91,14 @@ def test_what_stays_and_names_it_is_listed(place: Project) -> None:
     ]
 
 
+def test_a_hint_says_what_helps(place: Project) -> None:
+    for word, without in (("gpt4", True), ("integration", False)):
+        with pytest.raises(ProblemsFound) as raised:
+            remove(place, word)
+        assert ("without it first" in (raised.value.hint or "")) is without
+        assert "models config remove" in (raised.value.hint or "")
+
+
 def test_configs_that_need_each_other_go_together(place: Project) -> None:
     with pytest.raises(ProblemsFound) as raised:
         remove(place, "embedding_models/docs")

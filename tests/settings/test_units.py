@@ -19,6 +19,8 @@ ALL = (DURATION, SHARE, MONEY, TOKENS, SIZE)
         (DURATION, "1.5h", 5400.0),
         (DURATION, "7 days", 604800.0),
         (DURATION, "1h30m", 5400.0),
+        (DURATION, "90sec", 90.0),
+        (DURATION, "2 hrs", 7200.0),
         (DURATION, "2 days 12 hours", 216000.0),
         (DURATION, "1m 500ms", 60.5),
         (SHARE, "85%", 0.85),

@@ -71,6 +71,11 @@ def test_nan_is_not_a_number() -> None:
         ("12:30", "'12:30' is read as a base-60 number by YAML", 'write "12:30"'),
         ("12:30:00.5", "'12:30:00.5' is read as a base-60 number by YAML", 'write "12:30:00.5"'),
         ("010", "'010' is read as an octal number by YAML", 'write "010"'),
+        (
+            "1_6",
+            "'1_6' is a number without its underscores to some readers, and text to others",
+            'write "1_6"',
+        ),
         ("0o17", "'0o17' is read as an octal number by YAML", 'write "0o17"'),
         ("9" * 101, "is not a usable number", f'write another one, or "{"9" * 20}..." for a text'),
         (

@@ -75,7 +75,7 @@ def list_feedback(
         bool, typer.Option("--unused", help="Only what no dataset has used yet.")
     ] = False,
     form: Annotated[
-        Literal["text", "csv"], typer.Option("--format", help="The form of the result.")
+        Literal["text", "json", "csv"], typer.Option("--format", help="The form of the result.")
     ] = "text",
     as_json: Json = False,
 ) -> None:
@@ -95,6 +95,7 @@ def list_feedback(
 
     if as_json and form == "csv":
         raise InvalidInput("--json and --format csv are two forms", hint="leave one of them out")
+    as_json = as_json or form == "json"
     rows = recorded(find_project(), org=org, unused=unused)
     against = find_contradictions(rows)
     listed = [

@@ -25,17 +25,18 @@ def require_unneeded(gone: Collection[str], before: Snapshot, environment: str) 
     together = {*gone}
     while more := {need.label for need in _needs(together, before)}:
         together |= more
-    words = " ".join(sorted(together))
+    ways = []
+    if all(need.names_it for need in needs):
+        ways.append("deploy each of these without it first")
+    if len(together) <= _MOST_NAMED:
+        words = " ".join(sorted(together))
+        command = f"`models config remove {words} --env {environment}`"
+        ways.append(f"take out together what needs it: {command}")
+    everything = f"`models config remove --all --env {environment}` takes out all that is live"
     raise ProblemsFound(
         f"{environment} still needs {' and '.join(sorted(gone))}",
         [Diagnostic(message=need.message, code="still-needed") for need in needs],
-        hint="deploy each of these without it first"
-        + (
-            f", or take out together what needs it: `models config remove {words} "
-            f"--env {environment}`"
-            if len(together) <= _MOST_NAMED
-            else ""
-        ),
+        hint=", or ".join(ways) or everything,
     )
 
 
@@ -45,6 +46,8 @@ class _Need:
 
     label: str
     message: str
+    names_it: bool = False
+    """Whether the config names what goes, which it can be deployed without."""
 
 
 def _needs(gone: Collection[str], before: Snapshot) -> list[_Need]:
@@ -62,7 +65,7 @@ def _naming(before: Snapshot, after: Snapshot) -> Iterator[_Need]:
             if missing and not names_missing_config(reference, before):
                 keys.setdefault(reference.target, []).append(dotted(reference.path))
         for target, named in keys.items():
-            yield _Need(label, f"{label} names {target}: {', '.join(named)}")
+            yield _Need(label, f"{label} names {target}: {', '.join(named)}", names_it=True)
 
 
 def _switched(gone: Collection[str], after: Snapshot) -> Iterator[_Need]:

@@ -21,6 +21,7 @@ from modelyard.configs.reading.catalogue import (
     kind_name,
 )
 from modelyard.configs.reading.document import Document
+from modelyard.configs.reading.given import GIVEN
 from modelyard.configs.reading.references import ConfigReference, references
 from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import (
@@ -49,6 +50,7 @@ from modelyard.deployments.plan import (
     profile_changes,
 )
 from modelyard.deployments.revisions import (
+    NotDeployed,
     Revision,
     check_environment,
     list_revisions,
@@ -120,7 +122,7 @@ def find_deployed(project: Project, words: Sequence[str], environment: str) -> t
     """
     history = list_revisions(project, environment)
     if not history:
-        raise not_deployed(environment)
+        raise _nothing_to_take_out(environment)
     known = dict.fromkeys(label for past in reversed(history) for label in past.configs)
     catalogue = ConfigCatalogue(project)
     labels: list[str] = []
@@ -181,10 +183,13 @@ def _require_valid(catalogue: ConfigCatalogue, paths: Sequence[Path], environmen
 
 
 def _not_valid(problems: Sequence[Diagnostic]) -> ProblemsFound:
+    by_option = all((problem.where or "").startswith(GIVEN) for problem in problems)
     return ProblemsFound(
         "the configs are not valid, so nothing was deployed",
         problems,
-        hint="`models validate-config` shows the lines",
+        hint="`models config explain KEY CONFIG` says what a setting takes"
+        if by_option
+        else "`models validate-config` shows the lines",
     )
 
 
@@ -223,11 +228,17 @@ def _propose_deployment(project: Project, request: Request, environment: str) ->
 def _propose_removal(project: Project, request: Request, environment: str) -> Plan:
     number, live = live_snapshot(project, environment)
     if not number:
-        raise not_deployed(environment)
+        raise _nothing_to_take_out(environment)
     gone = [*live.configs] if request.every_config else list(request.configs)
     require_unneeded(gone, live, environment)
     after = without_configs(live, gone)
     return _plan(project, request, environment, number, live, after)
+
+
+def _nothing_to_take_out(environment: str) -> NotDeployed:
+    return NotDeployed(
+        f"nothing is deployed to {environment}, so there is nothing to take out of it"
+    )
 
 
 def _propose_end_of_test(project: Project, request: Request, environment: str) -> Plan:

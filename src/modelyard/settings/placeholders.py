@@ -20,7 +20,8 @@ PLACEHOLDER = (
     rf"|<[A-Za-z][A-Za-z0-9_ .-]*>|(?:os\.environ|process\.env)(?:[./]{_VARIABLE})?"
     r"|env\.[A-Z_]+|getenv\(|ENV\["
     r"|YOUR[-_ ][A-Z0-9_ -]+|(?<![\w-])your[-_][a-z0-9_-]+|[Cc]hange[-_]?[Mm]e|CHANGE[-_]?ME"
-    r"|REPLACE[-_]?ME|replace[-_]?me|INSERT[-_][A-Z0-9_-]+|insert[-_][a-z0-9_-]+[-_]here"
+    r"|REPLACE[-_]?ME|replace[-_]?me|INSERT[-_][A-Z0-9_-]+"
+    r"|(?<![\w-])[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*[-_]here(?![\w-])"
     rf"|\[\[ *{_VARIABLE} *\]\]|ref\+[a-z0-9]+://|\b(?:TODO|FIXME|TBD|tbd|XXX+|xxx+)\b|\.\.\."
 )
 """Regular expression of a placeholder somewhere in a text."""

@@ -108,9 +108,9 @@ def _pattern(units: Mapping[str, float], *, number: str = r"[0-9]+(?:\.[0-9]+)?"
 
 _DURATION_UNITS = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
-    **dict.fromkeys(("s", "second", "seconds"), 1),
-    **dict.fromkeys(("min", "m", "minute", "minutes"), 60),
-    **dict.fromkeys(("h", "hour", "hours"), 3600),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("min", "mins", "m", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
     **dict.fromkeys(("d", "day", "days"), 86400),
 }
 _PART = r"(?:[0-9]+(?:\.[0-9]+)? ?(?:{}))".format("|".join(sorted(_DURATION_UNITS, key=len)[::-1]))

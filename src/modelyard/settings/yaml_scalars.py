@@ -6,7 +6,8 @@ Readers of YAML disagree about words without quotes. What this one takes them fo
   `.nan`; true and false: `true`, `False`, ...; nothing: `null`, `~`, or no text at all;
 - an error, because two readers would take it for two things: `yes`, `no`, `on`, `off`, `y`, `n`
   (true or false, or text), `12:30` (base 60, or text), `010` (eight, or ten), `0o17` (fifteen, or
-  text), and a number with more digits than can be meant;
+  text), `1_6` (underscores that do not part thousands), and a number with more digits than can be
+  meant;
 - text: all else, such as `08`, `1.2.3`, `30 seconds`, and dates (PyYAML would make a date).
 """
 
@@ -62,6 +63,10 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
+
+
+_IN_THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}(?:_[0-9]{3})+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?")
+"""Where underscores stand as people write them in numbers."""
 
 
 class TypingTrap(InvalidInput):
@@ -124,6 +129,8 @@ def _read_number(text: str) -> PlainValue:
         raise _trap(text, "is read as an octal number by YAML")
     if kind == "base60":
         raise _trap(text, "is read as a base-60 number by YAML")
+    if "_" in text and kind in ("whole", "real") and not _IN_THOUSANDS.fullmatch(text):
+        raise _trap(text, "is a number without its underscores to some readers, and text to others")
     plain = text.replace("_", "")
     if kind == "special":
         return float(plain.replace(".", ""))

@@ -181,6 +181,9 @@ def test_an_adapter_belongs_to_one_organisation(
 def test_a_registry_of_a_newer_layout_is_left_alone(
     here: Project, registry: Registry, store: Path
 ) -> None:
+    (store / "registry.json").write_text("{}")
+    with pytest.raises(ModelyardError, match="own file is damaged"):
+        registry.is_there()
     (store / "registry.json").write_text('{"layout": 2}')
     with pytest.raises(ModelyardError, match="layout that this modelyard does not know"):
         push(here, add_version(here, "run-1"), registry)

@@ -91,6 +91,12 @@ class Registry:
     def is_there(self) -> bool:
         """Whether the store holds a registry. Raises ModelyardError for one of another layout."""
         found = self.store.read(_LAYOUT_KEY, most_bytes=_SMALL_BYTES)
+        if found not in (None, _LAYOUT) and b'"layout"' not in (found or b""):
+            raise ModelyardError(
+                "the registry's own file is damaged",
+                where=self.store.show(_LAYOUT_KEY),
+                hint=f"write this line into it again: {_LAYOUT.decode().strip()}",
+            )
         if found not in (None, _LAYOUT):
             raise ModelyardError(
                 "the registry has a layout that this modelyard does not know",

@@ -13,7 +13,7 @@ from modelyard.configs.imports.llama_factory import GROUPS, translate_llama_fact
 from modelyard.configs.imports.reader import Carried, LeftOut, Reader
 from modelyard.configs.imports.trl import translate_trl
 from modelyard.configs.kinds.fine_tuning import FineTuning
-from modelyard.configs.reading.programs import program_of
+from modelyard.configs.reading.programs import find_other_file, program_of
 from modelyard.core.errors import InvalidInput, KeyPath, dotted
 from modelyard.core.layout import Project
 from modelyard.settings.build import build_settings
@@ -70,6 +70,12 @@ def translate(
     """
     source = load_yaml(path)
     program = program_of(source.value) if isinstance(source.value, dict) else None
+    if program is None and (other := find_other_file(source.value)):
+        raise InvalidInput(
+            f"is {other.called}, and {', '.join(_TRANSLATORS)} are what can be imported",
+            where=source.where(),
+            hint=other.instead,
+        )
     if program is None:
         raise InvalidInput(
             f"is not recognised as settings of {', '.join(_TRANSLATORS)}",

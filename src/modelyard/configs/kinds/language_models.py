@@ -104,6 +104,10 @@ class HostedFineTuning:
 
 
 _COMPATIBLE = "write `provider: openai_compatible` with `endpoint: {}`"
+_VERTEX = (
+    "https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION"
+    "/endpoints/openapi"
+)
 _OTHER_PROVIDERS = Advice(
     tuple(
         (word, _COMPATIBLE.format(endpoint))
@@ -119,6 +123,8 @@ _OTHER_PROVIDERS = Advice(
             ("bedrock", "https://bedrock-runtime.REGION.amazonaws.com/openai/v1"),
             ("gemini", "https://generativelanguage.googleapis.com/v1beta/openai"),
             ("google", "https://generativelanguage.googleapis.com/v1beta/openai"),
+            ("vertex_ai", _VERTEX),
+            ("vertex", _VERTEX),
             ("mistral", "https://api.mistral.ai/v1"),
             ("groq", "https://api.groq.com/openai/v1"),
             ("openrouter", "https://openrouter.ai/api/v1"),

@@ -12,6 +12,7 @@ from modelyard.configs.reading.spellings import Naming, respell
 from modelyard.core.errors import Diagnostic, KeyPath, ProblemsFound, dotted
 from modelyard.settings.yaml_files import YamlSource, parse_yaml_value
 
+_IN_ONE_LINE = re.compile(r"""\s*[^\s{\["'][^\n]*:\s[^\n]*$""")
 _IS_NULL = re.compile(r"null|Null|NULL|~")
 _NO_VALUE = Diagnostic(
     message="has no value",
@@ -77,7 +78,7 @@ def read_given(assignments: Sequence[str], kind: Kind, naming: Naming) -> GivenS
                 what = "what the config is called" if key == "name" else "what differs where"
                 message = f"'{path[0]}' is no setting: it says {what}"
                 raise ProblemsFound("", [Diagnostic(message=message, code="unknown-key")])
-            value, written = parse_yaml_value(text)
+            value, written = _read_value(text)
             if value is None and not _IS_NULL.fullmatch(text.strip()):
                 raise ProblemsFound("", [_NO_VALUE])
             _put(values, path, value)
@@ -99,6 +100,13 @@ def read_given(assignments: Sequence[str], kind: Kind, naming: Naming) -> GivenS
         exponents=exponents,
     )
     return GivenSettings(respell(source, kind, naming), tuple(keys))
+
+
+def _read_value(text: str) -> tuple[Any, Mapping[KeyPath, str]]:
+    """The value of a text; `x: y` is text, and no mapping as in a file of its own."""
+    if _IN_ONE_LINE.match(text):
+        return text.strip(), {}
+    return parse_yaml_value(text)
 
 
 def _put(values: dict[str, Any], path: KeyPath, value: Any) -> None:
