@@ -13,12 +13,19 @@ from backup_projects import back_up, repository_at
 from modelyard.access.audit import AuditLog
 from modelyard.access.audit_key import key_path
 from modelyard.access.audit_reading import export_audit, read_head, verify_audit
+from modelyard.access.audited_prompts import organisations_with_prompts
 from modelyard.access.keys import check_key, create_key, find_caller, revoke_key, rotate_key
 from modelyard.answering.forget_organisation import forget_organisation
+from modelyard.backup import swap
 from modelyard.backup.drill import run_drill
-from modelyard.backup.in_place import RestoredInPlace, restore_in_place, undo_restore
+from modelyard.backup.in_place import (
+    RestoredInPlace,
+    restore_in_place,
+    undo_restore,
+)
 from modelyard.backup.repository import Repository
 from modelyard.backup.restore import restore_to
+from modelyard.backup.swap import complete_restore
 from modelyard.core.files import LockHeld
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
@@ -78,22 +85,77 @@ def test_a_log_that_was_lost_or_cut_comes_back(project: Project, repository: Rep
     assert read_head(project) == head
 
 
-@pytest.mark.parametrize("how", ["another", "diverged", "damaged"])
-def test_a_log_of_another_chain_is_not_merged(
-    project: Project, repository: Repository, how: str, tmp_path: Path
+@pytest.mark.parametrize("how", ["another", "diverged"])
+def test_a_log_of_another_chain_is_set_aside_by_the_name_of_its_last_row(
+    project: Project, repository: Repository, how: str
 ) -> None:
+    head = read_head(project)
     back_up(project, repository)
     if how == "another":
         project.audit_log.unlink()
-        append(project, [9])
-    elif how == "diverged":
+    else:
         tamper(project, "DELETE FROM entries WHERE number = 5")
+    other = append(project, [9], prompt="Who leads sales?")
+    would = restore_in_place(project, repository, "latest", Silent(), dry_run=True)
+    assert read_head(project) == other
+    restored = restore(project, repository)
+    assert would.set_aside == restored.set_aside
+    aside = f".models/audit-{other.count}-{other.seal[:12]}.db"
+    assert [each for each in restored.set_aside if each.endswith(".db")] == [aside]
+    assert AUDIT in restored.put_back
+    assert verify_audit(project) == head
+    assert restored.replaced_in is None  # so that nothing undoes or discards it
+    append(project, [6])
+    # It is in later snapshots, and what is forgotten goes from it too.
+    back_up(project, repository)
+    [organisation] = organisations_with_prompts(project)
+    assert forget_organisation(project, organisation).audited_prompts == 1
+    assert organisations_with_prompts(project) == ()
+    (project.root / aside).rename(project.audit_log)
+    assert verify_audit(project) == other
+    restore(project, repository)
+    assert organisations_with_prompts(project) == ()
+
+
+@pytest.mark.parametrize("moves", [0, 1])
+def test_a_restore_that_ends_before_or_between_its_moves_is_completed(
+    project: Project, repository: Repository, moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = read_head(project)
+    back_up(project, repository)
+    project.audit_log.unlink()
+    other = append(project, [9])
+    left = [swap._move] * moves
+
+    def move(*given: object, **options: object) -> None:
+        left.pop()(*given, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(IndexError):
+        patch.setattr(swap, "_move", move)
+        restore(project, repository)
+    assert complete_restore(project) is not None
+    assert verify_audit(project) == head
+    [aside] = project.audit_logs_aside
+    aside.rename(project.audit_log)
+    assert verify_audit(project) == other
+
+
+@pytest.mark.parametrize("how", ["no key", "damaged"])
+def test_a_log_that_the_copy_cannot_follow_stays(
+    project: Project, repository: Repository, how: str, tmp_path: Path
+) -> None:
+    back_up(project, repository)
+    if how == "no key":
+        shutil.move(key_path("x").parent, tmp_path / "keys")
+        project.audit_log.unlink()
         append(project, [9])
     else:
         project.audit_log.write_bytes(b"no database")
     before = project.audit_log.read_bytes()
     assert "--to restores" in reason(restore(project, repository))
     assert project.audit_log.read_bytes() == before
+    if how == "no key":
+        shutil.copytree(tmp_path / "keys", key_path("x").parent, dirs_exist_ok=True)
     restore_to(repository, "latest", tmp_path / "aside", Silent())
     assert verify_audit(Project(tmp_path / "aside")).count == 5
 

@@ -43,6 +43,8 @@ PLACES: dict[str, tuple[tuple[Any, ...], str]] = {
     "state_db": ((), ALWAYS),
     "traffic_db": ((), "include_telemetry"),
     "audit_log": ((), ALWAYS),
+    "audit_log_aside": (("3-0123abcd",), ALWAYS),
+    "audit_logs_aside": ((), ALWAYS),
     "answer_cache": ((), NEVER),
     "kept_verdicts": ((), NEVER),
     "recorded_prompts": ((), "include_telemetry"),

@@ -20,7 +20,7 @@ from modelyard.access.audit_rows import (
     prompt_digest,
     seal_of,
 )
-from modelyard.core.database import DatabaseDamaged, cannot_write
+from modelyard.core.database import Database, DatabaseDamaged, cannot_write
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.os_errors import CANNOT_WRITE
@@ -142,6 +142,17 @@ def compare_audit(project: Project, copy: Path) -> Relation:
         return "damaged"
 
 
+def has_key_of(project: Project, copy: Path) -> bool:
+    """Whether the key of a copy of an audit log is on this machine."""
+    try:
+        with closing(_open_copy(copy)) as log:
+            name = log.execute("SELECT id FROM log").fetchone()
+            load_key(project, name["id"])
+    except (ModelyardError, sqlite3.Error, TypeError):
+        return False
+    return True
+
+
 def _open_copy(path: Path) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     connection = sqlite3.connect(address, uri=True, isolation_level=None)
@@ -150,23 +161,25 @@ def _open_copy(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def reading_audit(project: Project) -> Iterator[sqlite3.Connection | None]:
+def reading_audit(
+    project: Project, database: Database = AUDIT_DB
+) -> Iterator[sqlite3.Connection | None]:
     """A connection that sees the log as it is now, also on a disk on which nothing can be written.
 
-    None where there is no log.
+    None where there is no log. database: one that was set aside instead.
     """
-    if not project.audit_log.exists():
+    if not database.place(project).exists():
         yield None
         return
-    with AUDIT_DB.errors(project), ExitStack() as opened:
+    with database.errors(project), ExitStack() as opened:
         try:
-            connection = opened.enter_context(closing(AUDIT_DB.connect(project)))
+            connection = opened.enter_context(closing(database.connect(project)))
             connection.execute("BEGIN")
             connection.execute("SELECT 1 FROM log").fetchall()
         except (sqlite3.OperationalError, *CANNOT_WRITE) as error:
             if isinstance(error, sqlite3.Error) and not cannot_write(error):
                 raise
-            unwritable = opened.enter_context(AUDIT_DB.connect_unwritable(project))
+            unwritable = opened.enter_context(database.connect_unwritable(project))
             if unwritable is None:
                 raise
             connection = unwritable

@@ -13,12 +13,14 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from modelyard.access.caller import AuditEntry
 from modelyard.core.database import Database
 from modelyard.core.errors import InvalidInput
+from modelyard.core.layout import Project
 
 AUDIT_DB = Database(
     name="audit",
@@ -55,6 +57,17 @@ AUDIT_DB = Database(
     if_damaged="move it away: a new one is begun; restore it from a backup to verify it",
     private=True,
 )
+
+
+def audit_logs(project: Project) -> list[Database]:
+    """The audit log, and those that restores have set aside."""
+    return [AUDIT_DB, *map(_aside, project.audit_logs_aside)]
+
+
+def _aside(path: Path) -> Database:
+    return replace(AUDIT_DB, place=lambda _: path)
+
+
 SEALED = (
     *("number", "at", "organisation", "key_id", "user", "route", "model", "adapter_digest"),
     *("status", "input_tokens", "output_tokens", "latency_us", "answer_id", "prompt_digest"),

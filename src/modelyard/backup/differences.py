@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelyard.access.audit_reading import compare_audit, read_head
+from modelyard.access.audit_reading import Relation, compare_audit, has_key_of, read_head
 from modelyard.access.audit_rows import AuditHead
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, parse_manifest
 from modelyard.adapters.versions import highest_number
@@ -62,6 +62,8 @@ class Differences:
     """What is not put back."""
     audit_head: AuditHead | None = None
     """The head of the audit log that is replaced, as long as it is this one; None: it stays."""
+    moved: list[tuple[str, str]] = field(default_factory=list)
+    """What gets another name in the project, and which: an audit log of another chain."""
 
 
 def compare(
@@ -80,14 +82,16 @@ def compare(
         _require_place(project, path, found)
         if _is_same(project, path, items):
             continue
-        if reason := _reason_to_keep(project, path, items[0], reader, gone):
+        if project.root / path == project.audit_log and project.audit_log.exists():
+            _compare_audit(project, path, items[0], reader, found)
+        elif reason := _reason_to_keep(project, path, items[0], reader, gone):
             found.kept.append(KeptPlace(path=path, reason=reason))
         else:
             found.replaced.append(path)
             if project.root / path == project.audit_log:
                 found.audit_head = read_head(project)
-            beside = [f"{path}{suffix}" for suffix in BESIDE if items[0].kind == "sqlite"]
-            found.removed.extend(each for each in beside if os.path.lexists(project.root / each))
+            if items[0].kind == "sqlite":
+                found.removed.extend(_beside(project, path))
     found.removed.extend(_other_configs(project, chosen))
     return found
 
@@ -174,8 +178,6 @@ def _reason_to_keep(
     if place.name == _HOSTED_JOB and project.experiments in place.parents and place.exists():
         return "it records a job at a provider, which would be begun and paid for again"
     leads_to = posixpath.normpath(posixpath.join(posixpath.dirname(path), item.target or ""))
-    if place == project.audit_log and place.exists():
-        return _reason_to_keep_audit(project, item, reader)
     if path in gone or leads_to in gone:
         return "it was removed for good: `models org forget`"
     if place.name == _HIGHEST_NUMBER and (match := _VERSION.fullmatch(path)):
@@ -185,11 +187,46 @@ def _reason_to_keep(
     return None
 
 
-def _reason_to_keep_audit(project: Project, item: Item, reader: BlobReader) -> str | None:
-    """Why the audit log stays as it is; None where the copy goes on from all of its rows.
+def _beside(project: Project, path: str) -> list[str]:
+    """What SQLite keeps beside a file."""
+    beside = (f"{path}{suffix}" for suffix in BESIDE)
+    return [each for each in beside if os.path.lexists(project.root / each)]
 
-    No restore takes rows back.
+
+_WHY_AUDIT_STAYS = {
+    "same log, further": "the audit log that is there has all its rows, or more",
+    "another log": "the audit log that is there is another one, and the key of this one is not on "
+    "this machine: --to restores it into a new folder",
+    "damaged": "the audit log that is there, or the copy, cannot be read, and no row is given "
+    "up: --to restores the copy into a new folder",
+}
+
+
+def _compare_audit(
+    project: Project, path: str, item: Item, reader: BlobReader, found: Differences
+) -> None:
+    """Find what becomes of the audit log that is there. No restore takes rows back.
+
+    The copy replaces one that it goes on from. One of another chain is set aside under the name of
+    its last row, where the copy can go on in its place: where its key is here.
     """
+    relation, has_key = _audit_relation(project, item, reader)
+    is_other = relation == "another log" and has_key
+    if relation != "same log, behind" and not is_other:
+        found.kept.append(KeptPlace(path=path, reason=_WHY_AUDIT_STAYS[relation]))
+        return
+    found.replaced.append(path)
+    found.audit_head = head = read_head(project)
+    if is_other:
+        aside = project.show(project.audit_log_aside(f"{head.count}-{head.seal[:12]}"))
+        moved = (*_beside(project, path), path)
+        found.moved = [(each, f"{aside}{each.removeprefix(path)}") for each in moved]
+    else:
+        found.removed.extend(_beside(project, path))
+
+
+def _audit_relation(project: Project, item: Item, reader: BlobReader) -> tuple[Relation, bool]:
+    """How the audit log stands to the copy, and whether the key of the copy is here."""
     folder = Path(tempfile.gettempdir())
     require_free_space(folder, item.size, "a copy of the audit log to compare with")
     with tempfile.TemporaryDirectory(prefix="modelyard-", dir=folder) as scratch:
@@ -197,15 +234,7 @@ def _reason_to_keep_audit(project: Project, item: Item, reader: BlobReader) -> s
         with disk_errors(copy), copy.open("wb") as file:
             for sha256 in content_blobs(item, reader.read):
                 file.write(reader.read(sha256))
-        relation = compare_audit(project, copy)
-    return {
-        "same log, further": "the audit log that is there has all its rows, or more",
-        "same log, behind": None,
-        "another log": "the audit log that is there is another one, and no two become one: --to "
-        "restores this one into a new folder",
-        "damaged": "the audit log that is there, or the copy, cannot be read, and no row is given "
-        "up: --to restores the copy into a new folder",
-    }[relation]
+        return compare_audit(project, copy), has_key_of(project, copy)
 
 
 def _is_same(project: Project, path: str, items: Sequence[Item]) -> bool:

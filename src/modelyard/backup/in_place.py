@@ -62,6 +62,8 @@ class RestoredInPlace:
     """The files, links and versions that were put back, from the project's root."""
     moved_away: tuple[str, ...]
     """What is there no longer, since the snapshot does not have it."""
+    set_aside: tuple[str, ...]
+    """The files that an audit log of another chain is in now, which was there before."""
     kept: tuple[KeptPlace, ...]
     """What was not put back, and why."""
     state: bool
@@ -105,6 +107,7 @@ def restore_in_place(
             made_by=user_name(),
             replaced=tuple(found.replaced),
             removed=tuple(found.removed),
+            moved=tuple(found.moved),
             merges_state=brings_state,
             adapters=_adapters(chosen, with_link=not brings_state),
         )
@@ -153,6 +156,7 @@ def _result(project: Project, plan: Plan, found: Differences, *, dry_run: bool) 
         dry_run=dry_run,
         put_back=plan.replaced,
         moved_away=plan.removed,
+        set_aside=tuple(name for _, name in plan.moved),
         kept=tuple(found.kept),
         state=plan.merges_state,
         replaced_in=project.show(kept) if kept.exists() else None,
@@ -174,7 +178,8 @@ def undo_restore(
         kept = homes[-1] / REPLACED
         # A state.db that was moved away whole was damaged, and is left where it is.
         damaged = {path for path in before.removed if path in _state_paths(project)}
-        # What was put there has all rows of the audit log from before, and got others since.
+        # What was put there has all rows of the audit log from before, or that one was set aside;
+        # and it got others since.
         stays = {f"{project.show(project.audit_log)}{suffix}" for suffix in ("", *BESIDE)}
         replaced = [path for path in before.replaced if path not in stays]
         moved = [path for path in (*replaced, *before.removed) if path not in damaged | stays]

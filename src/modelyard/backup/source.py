@@ -80,7 +80,8 @@ class Source:
         """
         project = self.project
         own = (project.state_db, project.traffic_db, project.audit_log, project.recorded_prompts)
-        return place in (*own, project.answer_cache, project.embedding_cache)
+        aside = project.audit_logs_aside
+        return place in (*own, *aside, project.answer_cache, project.embedding_cache)
 
     def only_grows(self, place: Path) -> bool:
         """Whether whoever writes a file appends to it, so that its beginning is what it was."""

@@ -14,7 +14,7 @@ import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -71,6 +71,8 @@ class Plan:
     """Whether all of state.db is brought together with the copy in `source`."""
     adapters: tuple[str, ...]
     """The adapters whose history and pins become those that were staged."""
+    moved: tuple[Sequence[str], ...] = ()
+    """Pairs of a path and the one that what is there gets, before anything is put in its place."""
     undoes: str | None = None
     """The restore whose replaced files are put back; null: what was staged is put in place."""
 
@@ -182,6 +184,10 @@ def _put_in_place(project: Project, plan: Plan) -> None:
     home, source = project.restores / plan.id, plan.source(project)
     kept = home / REPLACED
     with disk_errors(project.local_state):
+        for path, name in plan.moved:
+            place, other = project.root / path, project.root / name
+            if os.path.lexists(place) and not os.path.lexists(other):
+                _move(place, other, like=project.root)
         for path in plan.removed:
             place, old = project.root / path, kept / path
             if os.path.lexists(place) and not os.path.lexists(old):

@@ -253,7 +253,12 @@ def _show_in_place(result: RestoredInPlace, *, undo: bool) -> None:
     whose = "before the restore of" if undo else "in"
     verb = "would be" if result.dry_run else "is"
     print_text(f"The project {verb} as {whose} the snapshot {result.snapshot}: {_changed(result)}.")
-    rows = [*moved[:_SHOWN], *((kept.path, f"stays: {kept.reason}") for kept in result.kept)]
+    aside = [(path, "the audit log that was there, of another chain") for path in result.set_aside]
+    rows = [
+        *moved[:_SHOWN],
+        *aside,
+        *((kept.path, f"stays: {kept.reason}") for kept in result.kept),
+    ]
     rows = [(visible_line(path), becomes) for path, becomes in rows]
     if rows:
         print_table(("place", "what becomes of it"), rows)

@@ -162,6 +162,15 @@ class Project:
     def audit_log(self) -> Path:
         return self.local_state / "audit.db"
 
+    def audit_log_aside(self, name: str) -> Path:
+        """An audit log that a restore set aside, since the one it put there is of another chain."""
+        return self.local_state / f"audit-{check_name(name, 'audit log')}.db"
+
+    @property
+    def audit_logs_aside(self) -> list[Path]:
+        """Those that are there."""
+        return sorted(self.local_state.glob("audit-*.db"))
+
     @property
     def recorded_prompts(self) -> Path:
         return self.local_state / "recorded-prompts.db"
@@ -264,6 +273,8 @@ class Project:
         )
         written = str(path)
         # What SQLite keeps beside a file is named after it.
+        if path.parent == self.local_state and path.name.startswith("audit-"):
+            return True
         return any(path == one or written.startswith((f"{one}/", f"{one}-")) for one in places)
 
     def written_path(self, text: str) -> Path:
