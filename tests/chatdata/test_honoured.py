@@ -143,6 +143,93 @@ def test_what_the_template_leaves_out_is_refused_by_row(
     assert problem.startswith(f"rows.jsonl:1: {said}")
 
 
+TWO_CALLS = {**CALLING, "tool_calls": [CALL, {"name": "find", "arguments": {"id": 8}}]}
+THINKING = {**ANSWER, "reasoning_content": 'Because 7\n is <Ada> & "no" other.\n'}
+DESCRIBED = {
+    "name": "find",
+    "description": "The person's name.",
+    "parameters": {"type": "object", "properties": {"id": {}, "who": {}}, "required": ["id"]},
+}
+OTHER = {"name": "other", "description": "Find others.", "parameters": DESCRIBED["parameters"]}
+WHOLE = row(USER, TWO_CALLS, RESULT, RESULT, THINKING, tools=[DESCRIBED, OTHER])
+TOOL_JSON, EACH_CALL = "{{ t | tojson }}", "in m.tool_calls or []"
+ARGUMENTS_JSON = "{{ c.function.arguments | tojson }}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (EACH_CALL, "in (m.tool_calls or [])[:1]", "does not render each call's name"),
+        (ARGUMENTS_JSON, "", "does not render each argument as it is"),
+        (ARGUMENTS_JSON, "{{ c.function.arguments | list }}", "does not render each argument"),
+        ("[think]{{ m.reasoning_content }}", "[think]{{ m.reasoning_content[:9] }}", "all of it"),
+        ("[think]{{ m.reasoning_content }}", "[think]{{ m.reasoning_content[9:] }}", "all of it"),
+        (TOOL_JSON, "{{ tools | length }}", "does not render each tool's name"),
+        (TOOL_JSON, "{% if loop.first %}{{ t | tojson }}{% endif %}", "each tool's name"),
+        (
+            TOOL_JSON,
+            "{{ t.function.name }}{{ t.function.parameters }}"
+            "{% if loop.first %}{{ t.function.description }}{% endif %}",
+            "renders not all of their descriptions",
+        ),
+    ],
+)
+def test_a_part_that_is_lost_is_refused_though_the_rest_is_rendered(
+    tiny_base_folder: Path, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    folder = base_with(tiny_base_folder, tmp_path / "part", TOOLED.replace(old, new))
+    problems = problems_of(WHOLE, ChatTokenizer.load(folder))
+    assert said in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (TOOL_JSON, "{{ t | tojson(ensure_ascii=True, indent=2) }}"),
+        (TOOL_JSON, "{{ t }}"),
+        (ARGUMENTS_JSON, "{{ c.function.arguments | tojson | tojson }}"),
+        (ARGUMENTS_JSON, "{{ c.function.arguments }}"),
+        (
+            ARGUMENTS_JSON,
+            "{% for k, v in c.function.arguments.items() %}<parameter={{ k }}>\n"
+            "{{ v | string | e }}\n</parameter>{% endfor %}",
+        ),
+        (
+            ARGUMENTS_JSON,
+            "({% for k, v in c.function.arguments | dictsort %}{{ k }}={{ v | tojson }}, "
+            "{% endfor %})",
+        ),
+        ("[think]{{ m.reasoning_content }}", "<think>{{ m.reasoning_content | trim | e }}</think>"),
+    ],
+)
+def test_a_part_in_another_form_is_rendered(
+    tiny_base_folder: Path, tmp_path: Path, old: str, new: str
+) -> None:
+    folder = base_with(tiny_base_folder, tmp_path / "form", TOOLED.replace(old, new))
+    values = {
+        "id": 7,
+        "near": True,
+        "far": False,
+        "by": 0.5,
+        "who": 'Zo\u00eb "O\'Hara"',
+        "no": None,
+    }
+    called = {
+        **CALLING,
+        "tool_calls": [{"name": "find", "arguments": {**values, "deep": [values]}}],
+    }
+    given = row(USER, called, RESULT, THINKING, tools=[DESCRIBED, OTHER])
+    assert tokens_of(given, ChatTokenizer.load(folder))
+
+
+def test_what_is_left_out_of_every_tool_is_named(tiny_base_folder: Path, tmp_path: Path) -> None:
+    text = TOOLED.replace(TOOL_JSON, "{{ t.function.name }}")
+    tokenizer = ChatTokenizer.load(base_with(tiny_base_folder, tmp_path / "names", text))
+    done = tokenize_conversations([WHOLE], tokenizer, max_length=4096)
+    assert (done.problems, done.without_descriptions) == ((), ("rows.jsonl:1",))
+    assert done.without_parameters == ("rows.jsonl:1",)
+
+
 def test_names_and_ids_of_calls_need_no_words(plain: ChatTokenizer) -> None:
     said = {"role": "assistant", "content": "<call>find</call>", "id": 5, "name": ""}
     assert tokens_of(row(USER, said, RESULT, ANSWER), plain)

@@ -124,12 +124,16 @@ def test_it_names_what_the_chat_template_changes(report: Callable[..., DataRepor
         report([ask("a")], [ask("b")]),
         respaced=("train.jsonl:3",),
         without_reasoning=("train.jsonl:4",) * 2,
+        without_descriptions=("train.jsonl:5",),
+        without_parameters=("train.jsonl:6",),
     )
     assert found.template_changes == (
         "1 row in which the chat template changes whitespace (train.jsonl:3)",
         "2 rows whose reasoning the chat template leaves out (train.jsonl:4)",
+        "1 row whose tools the chat template does not describe (train.jsonl:5)",
+        "1 row of whose tools the chat template names no parameters (train.jsonl:6)",
     )
-    assert found.warnings[-2:] == found.template_changes
+    assert found.warnings[-4:] == found.template_changes
 
 
 def test_a_histogram_has_at_most_twenty_bars(report: Callable[..., DataReport]) -> None:

@@ -9,19 +9,32 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelyard.chatdata.conversation import Conversation, Message
+from modelyard.chatdata.rendered_parts import Kind, find_lost_parts
 from modelyard.chatdata.template import ChatTokenizer, TemplateRefused
 from modelyard.chatdata.turns import RENDERED_KEYS
 
 
-def find_unrendered(conversation: Conversation, tokenizer: ChatTokenizer) -> list[str]:
-    """Each thing that the row holds and the chat template leaves out, as what is wrong with it.
+@dataclass(frozen=True, slots=True)
+class Unrendered:
+    """What a row holds and the chat template leaves out."""
+
+    wrong: tuple[str, ...] = ()
+    """Each thing for which the row must be refused, as what is wrong with it."""
+    left_out: tuple[Kind, ...] = ()
+    """What is left out of every tool of the row, which the card names."""
+
+
+def find_unrendered(conversation: Conversation, tokenizer: ChatTokenizer) -> Unrendered:
+    """What the row holds and the chat template leaves out; nothing for a plain text.
 
     Raises TemplateRefused when the template refuses the row as it is.
     """
+    if conversation.is_plain_text:
+        return Unrendered()
     wrong: list[str] = []
     unknown = [
         name
@@ -47,7 +60,11 @@ def find_unrendered(conversation: Conversation, tokenizer: ChatTokenizer) -> lis
                 ignored.append(key)
     # Without the number of the message, so that the same in many rows is one line.
     wrong += [f"has '{key}' in a turn, and the chat template does not render it" for key in ignored]
-    return wrong
+    if wrong:
+        return Unrendered(tuple(wrong))
+    # What is rendered at all may still be rendered in part.
+    lost = find_lost_parts(conversation, tokenizer)
+    return Unrendered(tuple(kind.value for kind in lost.wrong), lost.left_out)
 
 
 def _meaningful_keys(turn: Message) -> list[str]:

@@ -106,6 +106,10 @@ class DataReport:
     """Rows in which the chat template changed whitespace of a turn's text."""
     without_reasoning: tuple[str, ...] = ()
     """Rows in which the chat template left out the reasoning before an answer."""
+    without_descriptions: tuple[str, ...] = ()
+    """Rows in which the chat template left out the descriptions of all tools."""
+    without_parameters: tuple[str, ...] = ()
+    """Rows in which the chat template left out the names of all tools' parameters."""
     repeated: tuple[DuplicatePair, ...]
     """Train rows equal to an earlier one."""
     shared: tuple[DuplicatePair, ...]
@@ -133,6 +137,11 @@ class DataReport:
         return self._lines(
             (self.respaced, "in which the chat template changes whitespace"),
             (self.without_reasoning, "whose reasoning the chat template leaves out"),
+            (self.without_descriptions, "whose tools the chat template does not describe"),
+            (
+                self.without_parameters,
+                "of whose tools the chat template names no parameters",
+            ),
         )
 
     @property
@@ -205,6 +214,10 @@ def build_data_report(
         respaced=train.respaced + (evaluation.respaced if evaluation else ()),
         without_reasoning=train.without_reasoning
         + (evaluation.without_reasoning if evaluation else ()),
+        without_descriptions=train.without_descriptions
+        + (evaluation.without_descriptions if evaluation else ()),
+        without_parameters=train.without_parameters
+        + (evaluation.without_parameters if evaluation else ()),
         repeated=tuple(find_repeated(dataset.train)),
         shared=tuple(find_shared(dataset.train, dataset.evaluation)),
         near=tuple(find_near(dataset.train, dataset.evaluation)),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.honoured import ControlTokens, find_unrendered
 from modelyard.chatdata.proof import PARTS_HINT, Fault, Prover, Rendering, Unstable, no_stop_token
+from modelyard.chatdata.rendered_parts import Kind
 from modelyard.chatdata.template import ChatTokenizer, TemplateRefused
 from modelyard.chatdata.turn_texts import Change, Span
 from modelyard.core.errors import Diagnostic
@@ -53,6 +54,10 @@ class Tokenized:
     """Sources of rows in which the template changed whitespace of a turn's text."""
     without_reasoning: tuple[str, ...] = ()
     """Sources of rows in which the template left out the reasoning before an answer."""
+    without_descriptions: tuple[str, ...] = ()
+    """Sources of rows in which the template left out what every tool is for."""
+    without_parameters: tuple[str, ...] = ()
+    """Sources of rows in which the template left out the names of every tool's parameters."""
     problems: tuple[Diagnostic, ...] = ()
     """What cannot be made into tokens, and why."""
     unproven: tuple[Diagnostic, ...] = ()
@@ -82,7 +87,8 @@ def tokenize_conversations(
     """
     stops = tokenizer.stop_ids
     control_tokens = None if allow_control_tokens else ControlTokens(tokenizer)
-    rendered, problems = _render(conversations, tokenizer, control_tokens)
+    left_out: dict[Kind, list[str]] = {}
+    rendered, problems = _render(conversations, tokenizer, control_tokens, left_out)
     rows: list[TokenRow] = []
     cut: list[str] = []
     lost: list[tuple[str, int]] = []
@@ -135,6 +141,8 @@ def tokenize_conversations(
         straddling=tuple(straddling),
         respaced=_changed(rendered, Change.WHITESPACE),
         without_reasoning=_changed(rendered, Change.REASONING),
+        without_descriptions=tuple(left_out.get(Kind.DESCRIPTION, ())),
+        without_parameters=tuple(left_out.get(Kind.PARAMETER, ())),
         problems=(*problems, *_cut_off(lost, max_length, most_tokens)),
         unproven=_group(faults, len(conversations), where=tokenizer.template.name),
     )
@@ -144,8 +152,12 @@ def _render(
     conversations: Sequence[Conversation],
     tokenizer: ChatTokenizer,
     control_tokens: ControlTokens | None,
+    left_out: dict[Kind, list[str]],
 ) -> tuple[list[tuple[Conversation, Rendering]], list[Diagnostic]]:
-    """The conversations whose answers can be found, rendered, and why others cannot be."""
+    """The conversations whose answers can be found, rendered, and why others cannot be.
+
+    Adds to `left_out` the sources of rows of whose tools something is allowed to be left out.
+    """
     prover = Prover(tokenizer)
     rendered: list[tuple[Conversation, Rendering]] = []
     problems: list[Diagnostic] = []
@@ -155,10 +167,13 @@ def _render(
             bound = tokenizer.bound_to(conversation)
             one = prover if bound is tokenizer else Prover(bound)
             rendering = one.render(conversation)
-            if wrong := _refusals(conversation, tokenizer, control_tokens):
+            unrendered = find_unrendered(conversation, tokenizer)
+            if wrong := _refusals(conversation, unrendered.wrong, control_tokens):
                 problems += wrong
             else:
                 rendered.append((conversation, rendering))
+                for kind in unrendered.left_out:
+                    left_out.setdefault(kind, []).append(conversation.source)
         except TemplateRefused as error:
             hint = PARTS_HINT if tokenizer.template.reads_parts_only("user") else None
             problems.append(Diagnostic(message=error.message, where=conversation.source, hint=hint))
@@ -179,26 +194,23 @@ def _render(
 
 
 def _refusals(
-    conversation: Conversation, tokenizer: ChatTokenizer, control_tokens: ControlTokens | None
+    conversation: Conversation, unrendered: Sequence[str], control_tokens: ControlTokens | None
 ) -> list[Diagnostic]:
     """What the row holds that the template leaves out, and text that would be a control token."""
     where = conversation.source
-    if conversation.is_plain_text:
-        unrendered = []
-    else:
-        unrendered = [
-            Diagnostic(
-                message=message,
-                where=where,
-                hint="take a base whose chat template does, or remove it from the rows",
-            )
-            for message in find_unrendered(conversation, tokenizer)
-        ]
+    wrong = [
+        Diagnostic(
+            message=message,
+            where=where,
+            hint="take a base whose chat template does, or remove it from the rows",
+        )
+        for message in unrendered
+    ]
     found = control_tokens.find(conversation) if control_tokens else None
     if not found:
-        return unrendered
+        return wrong
     hint = "rewrite the text; if it is meant, add --allow-control-tokens"
-    return [*unrendered, Diagnostic(message=found, where=where, hint=hint)]
+    return [*wrong, Diagnostic(message=found, where=where, hint=hint)]
 
 
 def _windows(ids: Sequence[int], length: int, source: str) -> list[TokenRow]:

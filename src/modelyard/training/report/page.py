@@ -237,6 +237,8 @@ def _flags(report: DataReport) -> list[tuple[str, int, list[str]]]:
         "A token is both question and answer": list(report.straddling),
         "Whitespace changed by the chat template": list(report.respaced),
         "Reasoning left out by the chat template": list(report.without_reasoning),
+        "Tools not described by the chat template": list(report.without_descriptions),
+        "Tools' parameters left out by the chat template": list(report.without_parameters),
     }
     for value in report.sensitive:
         inside = f"message {value.message}" if value.message else f"key '{value.key}'"
