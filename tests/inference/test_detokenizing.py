@@ -235,6 +235,15 @@ def test_a_stop_string_spans_tokens_and_characters_of_several_tokens() -> None:
     assert byte == "👍".encode()[-1]
 
 
+def test_a_stop_string_ends_a_run_of_byte_tokens() -> None:
+    tokenizer = TOKENIZERS["byte fallback"].tokenizer
+    text = AnswerText(TOKENIZERS["byte fallback"], Sampling(max_new_tokens=99, stop=("\n", "é")))
+    tokens = ["▁the", "<0x41>", "<0xC3>", "<0xA9>"]
+    given = [text.add(tokenizer.token_to_id(token)) for token in tokens]
+    assert (given, text.stopped_by) == (["the", "", "", "A"], "é")
+    assert text.finish() == ""
+
+
 def test_a_held_back_end_is_given_when_the_answer_ends() -> None:
     tokenizer = TOKENIZERS["byte fallback"]
     answer = AnswerText(tokenizer, stopping_at("he END"))

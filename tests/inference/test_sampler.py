@@ -132,3 +132,12 @@ def test_logits_that_are_not_numbers_give_no_token_and_leave_other_rows_alone() 
     for setting in (drawn_with(), sampling, replace(sampling, top_p=1.0)):
         tokens = choose_tokens(logits, [Draws(setting) for _ in range(5)])
         assert [token is None for token in tokens] == [False, True, False, True, True]
+
+
+def test_more_candidates_than_there_are_tokens_are_all_of_them() -> None:
+    logits = torch.randn(1, 50, generator=torch.Generator().manual_seed(3))
+    chosen = [
+        choose_tokens(logits, [Draws(drawn_with(temperature=1.0, top_k=top_k, seed=7))])
+        for top_k in (0, 50, 2**63)
+    ]
+    assert chosen[0] == chosen[1] == chosen[2]

@@ -224,6 +224,9 @@ def test_what_can_never_be_computed_and_too_many_are_refused() -> None:
         run.submit([1] * 190, max_new_tokens=11)
     with pytest.raises(InvalidInput, match="no tokens"):
         run.submit([])
+    for token in (-1, VOCABULARY, 2**63):
+        with pytest.raises(InvalidInput, match="none of the 40 that the base reads"):
+            run.submit([1, token])
     kept = [run.submit(), run.submit()]
     with pytest.raises(QueueFull, match="2 requests wait already"):
         run.submit()
@@ -353,6 +356,17 @@ def test_an_adapter_that_does_not_load_ends_its_requests_and_no_others() -> None
     assert all(map(is_answered, good))
     assert (bad.finish, str(bad.error)) == ("error", str(bad.error))
     assert bad.error is not None and "has changed" in bad.error.message
+    assert run.has_nothing_left()
+
+
+def test_a_fault_that_nobody_foresaw_ends_its_request_and_no_others() -> None:
+    run = Run()
+    run.decoder.bank.faulty = {"sha256:bad"}
+    good = [run.submit(adapter="good", seed=n, temperature=1) for n in range(3)]
+    bad = run.submit(adapter="bad")
+    run.finish()
+    assert all(map(is_answered, good))
+    assert bad.error is not None and "could not begin: RuntimeError" in bad.error.message
     assert run.has_nothing_left()
 
 

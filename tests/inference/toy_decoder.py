@@ -111,6 +111,8 @@ class ToySlots:
     uses: dict[int, int] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     """Digests whose files have changed since they were loaded."""
+    faulty: set[str] = field(default_factory=set)
+    """Digests at which it fails in a way that nobody foresaw."""
     unloaded: set[str] = field(default_factory=set)
     fills: int = 0
 
@@ -120,6 +122,8 @@ class ToySlots:
     def acquire(self, adapter: LoadedAdapter) -> int | None:
         if adapter.digest in self.broken or adapter.digest in self.unloaded:
             raise AdapterMismatch("has changed", where=str(adapter.folder))
+        if adapter.digest in self.faulty:
+            raise RuntimeError("out of memory")
         slot = next((slot for slot, held in self.held.items() if held == adapter), None)
         if slot is None:
             free = [slot for slot in range(self.count) if not self.uses.get(slot)]
@@ -145,6 +149,7 @@ class ToyDecoder:
     kv: ToyRows = field(default_factory=ToyRows)
     bank: ToySlots = field(default_factory=ToySlots)
     steps: list[list[Segment]] = field(default_factory=list)
+    vocabulary: int = VOCABULARY
     on_step: Callable[[Sequence[Segment]], None] = lambda segments: None
 
     def step(self, segments: Sequence[Segment]) -> torch.Tensor:

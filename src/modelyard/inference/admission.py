@@ -114,8 +114,13 @@ class Admission:
         error = None
         try:
             self._take_row(answer)
+        except (_NoSlot, _NoRoom):
+            raise
         except ModelyardError as caught:
             error = caught
+        except Exception as caught:  # memory, say: it ends this request, and the others go on
+            error = ModelyardError(f"the answer could not begin: {caught!r}", hint="ask again")
+            error.__cause__ = caught
         self.remove(answer)
         turn.leave(answer, error)
 

@@ -498,21 +498,19 @@ class _Rack:
             stacked[:, place].zero_()
 
     def _grow(self, places: int) -> None:
-        old_a, old_b = self._a, self._b
-        self._a, self._b = [], []
+        new_a, new_b = [], []  # all of them before anything changes, since memory may be short
         for group, names in enumerate(GROUPS):
             sizes = [self._shape.projection(name) for name in names]
             ranks, inputs = len(names) * self.rank, sizes[0][1]
             parts, outputs = len(self._owners[group]), sum(outputs for outputs, _ in sizes)
             a_size = (self._shape.layers, places, ranks, inputs)
             b_size = (self._shape.layers, places, parts, self.rank, outputs // parts)
-            a, b = self._zeros(a_size), self._zeros(b_size)
-            if old_a:  # each is given up as soon as it is copied
-                a[:, : self._places] = old_a.pop(0)
-                b[:, : self._places] = old_b.pop(0)
-            self._a.append(a)
-            self._b.append(b)
-        self._places = places
+            new_a.append(self._zeros(a_size))
+            new_b.append(self._zeros(b_size))
+        for old, new in ((self._a, new_a), (self._b, new_b)):
+            for tensor in new[: len(old)]:  # each old one is given up as soon as it is copied
+                tensor[:, : self._places] = old.pop(0)
+        self._a, self._b, self._places = new_a, new_b, places
         self._stacks.clear()
 
     def _zeros(self, size: tuple[int, ...]) -> Tensor:

@@ -157,6 +157,7 @@ class Decoder:
         self.kv = KvCache(shape, kv_dtype, self.device, kv_bytes)
         self.bank = LoraBank(shape, self.dtype, self.device, slots, host_bytes)
         self._embedding = parts.embedding
+        self.vocabulary = len(parts.embedding)
         self._layers = [build_layer(layer, shape, grid) for layer in parts.layers]
         self._norm = Norm.of(parts.norm, shape.eps)
         self._head = frozen_linear([parts.head], large_pages=True)

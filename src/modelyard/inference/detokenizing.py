@@ -35,13 +35,16 @@ class Detokenizer:
         self._window: list[int] = []
         self._given = 0
         """How many characters of the window's text were given."""
+        self.is_in_bytes = False
+        """Whether the last token is one of a run of byte tokens."""
 
     def add(self, token: int) -> str:
         """The text that has become certain with this token, perhaps none."""
         if token in self._tokenizer.special_ids:
             return ""
         self._window.append(token)
-        if _BYTE_TOKEN.fullmatch(self._tokenizer.tokenizer.id_to_token(token) or ""):
+        self.is_in_bytes = self._is_byte(token)
+        if self.is_in_bytes:
             return ""
         text = self._tokenizer.decode(self._window)
         certain = len(text) - text.endswith(_UNDECODED)
@@ -57,11 +60,18 @@ class Detokenizer:
         if len(text) > held_back:
             self._window, self._given = tokens, len(text) - held_back
 
+    def held_back(self) -> str:
+        """What would be given if no more tokens came."""
+        return self._tokenizer.decode(self._window)[self._given :]
+
     def finish(self) -> str:
         """What was held back, when there are no more tokens."""
-        text = self._tokenizer.decode(self._window)
-        piece, self._given = text[self._given :], len(text)
+        piece = self.held_back()
+        self._given += len(piece)
         return piece
+
+    def _is_byte(self, token: int) -> bool:
+        return bool(_BYTE_TOKEN.fullmatch(self._tokenizer.tokenizer.id_to_token(token) or ""))
 
 
 class AnswerText:
@@ -79,7 +89,12 @@ class AnswerText:
 
     def add(self, token: int) -> str:
         """The text that can be given with this token, perhaps none."""
-        return self._give(self._tokens.add(token))
+        text = self._give(self._tokens.add(token))
+        if self._sampling.stop and self._tokens.is_in_bytes:  # the run may end with a stop string
+            held_back = self._tokens.held_back()
+            if self._sampling.find_stop(self._held + held_back):
+                text += self._give(self._tokens.finish())
+        return text
 
     def finish(self) -> str:
         """The rest of the text, when there are no more tokens."""

@@ -136,6 +136,10 @@ class TokenDecoder(Protocol):
     @property
     def bank(self) -> AdapterSlots: ...
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the base can read: ids from 0 on."""
+
     def step(self, segments: Sequence[Segment]) -> Tensor:
         """Compute the segments together, no two of the same row.
 

@@ -69,7 +69,9 @@ def _draw(scores: Tensor, limits: Sequence[Sampling], uniform: Tensor) -> Tensor
         rows = torch.tensor(narrow, device=scores.device)
         ids, weights, settled = restricted(
             scores[rows],
-            torch.tensor([limits[row].top_k for row in narrow], device=scores.device),
+            torch.tensor(
+                [min(limits[row].top_k, scores.shape[1]) for row in narrow], device=scores.device
+            ),
             torch.tensor([limits[row].top_p for row in narrow], device=scores.device),
             candidates=width,
         )

@@ -168,6 +168,13 @@ class Scheduler:
     def _require_possible(self, request: Request) -> None:
         if not request.prompt:
             raise InvalidInput("the prompt has no tokens", where="prompt")
+        vocabulary = self._decoder.vocabulary
+        if not (min(request.prompt) >= 0 and max(request.prompt) < vocabulary):
+            raise InvalidInput(
+                f"a token of the prompt is none of the {vocabulary:,} that the base reads",
+                where="prompt",
+                hint="the tokenizer and the base do not belong together",
+            )
         prompt, answer = len(request.prompt), request.sampling.max_new_tokens
         longest = self._decoder.kv.longest
         if prompt + answer > longest:
@@ -336,6 +343,8 @@ class Scheduler:
             self._unload_unused(answer.digest)
         if generation := answer.generation():
             rest = answer.text.finish()  # in which a stop string may yet be
+            if finish == "length" and answer.text.stopped_by is not None:
+                finish = "stop"
             generation.end(finish, rest, error, stopped_by=answer.text.stopped_by)
 
     def _leave_line(self, answer: InFlight) -> None:

@@ -228,6 +228,7 @@ class StockDecoder:
         context = getattr(config, "max_position_embeddings", budget)
         self.kv = StockRows(min(context, budget), budget)
         self.bank = StockAdapters(model, slots)
+        self.vocabulary = len(model.get_input_embeddings().weight)
 
     @torch.inference_mode()
     def step(self, segments: Sequence[Segment]) -> Tensor:
