@@ -89,6 +89,13 @@ def test_stdin_may_be_empty_or_a_config_that_is_there_or_of_another_program(
     assert "save it in a file: `models config import FILE`" in capsys.readouterr().out
 
 
+def test_a_merge_key_with_a_word_of_two_readings_is_a_finding(
+    root: Path, check: Check, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert check(f"{SCHEMA}{GOOD}<<: 12:30\n", "-") == 2
+    assert "'12:30' is read as a base-60 number" in capsys.readouterr().out
+
+
 def test_what_is_no_config_is_one_finding(
     root: Path, check: Check, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -155,7 +155,7 @@ def build_valid_part(
     choices: dict[str, tuple[Any, ...]] = {}
     for key, value in values.items():
         if (key,) not in doubts:
-            below = frozenset(path for path in doubts if path[0] == key) if doubts else _NOTHING
+            below = frozenset(path for path in doubts if path[:1] == (key,)) if doubts else _NOTHING
             place = (key, id(value), below)
             if place not in parts:
                 parts[place] = _valid_part(settings, key, value, below)
