@@ -137,7 +137,7 @@ class Exchange:
         """The whole answer. It is cancelled when the client goes away."""
         async with AsyncExitStack() as stack:
             running = await self._begin(stack, effective, request)
-            self.draft.answer = await self._while_connected(running.whole())
+            self.draft.answer = await while_connected(running.whole(), self.http.receive)
         return self.draft.answer
 
     async def stream(
@@ -146,7 +146,7 @@ class Exchange:
         """The answer in pieces. What fails before the first of them is raised."""
         async with AsyncExitStack() as stack:
             running = await self._begin(stack, effective, request)
-            first = await self._while_connected(running.next_piece())
+            first = await while_connected(running.next_piece(), self.http.receive)
             return EventStream(self, running, writer, first, stack.pop_all())
         raise AssertionError("an exit stack hides no error")
 
@@ -155,22 +155,7 @@ class Exchange:
     ) -> RunningAnswer:
         """The answer, begun in its turn; until the stack is closed."""
         beginning = self.service.answers.begin(effective, request)
-        return await self._while_connected(stack.enter_async_context(beginning))
-
-    async def _while_connected(self, work: Awaitable[T]) -> T:
-        """What the work gives. Raises Problem (499) when the client goes away before."""
-        doing = asyncio.ensure_future(work)
-        leaving = asyncio.ensure_future(until_gone(self.http.receive))
-        try:
-            await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if doing.done():
-                return await doing
-            raise Problem(status=CLIENT_GONE, message="the client went away")
-        finally:
-            for task in (doing, leaving):
-                task.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await task
+        return await while_connected(stack.enter_async_context(beginning), self.http.receive)
 
     async def record(self, status: int) -> None:
         """Count the request and write it into the audit log; once."""
@@ -184,6 +169,21 @@ async def until_gone(receive: Receive) -> None:
     """Return when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def while_connected(work: Awaitable[T], receive: Receive) -> T:
+    """What the work gives. Raises Problem (499) when the client goes away before."""
+    doing = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(until_gone(receive))
+    try:
+        await asyncio.wait((doing, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            return await doing
+        raise Problem(status=CLIENT_GONE, message="the client went away")
+    finally:
+        for task in (doing, leaving):
+            task.cancel()
+        await asyncio.gather(doing, leaving, return_exceptions=True)
 
 
 class EventStream(Response):
@@ -204,20 +204,13 @@ class EventStream(Response):
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Send all of it, or stop when the client has gone."""
-        sending = asyncio.ensure_future(self._send(send))
-        leaving = asyncio.ensure_future(until_gone(receive))
         status = CLIENT_GONE
         try:
-            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                with suppress(TimeoutError):  # it takes nothing any more: as good as gone
-                    await sending
+            with suppress(Problem, TimeoutError):  # it has gone, or takes nothing any more
+                await while_connected(self._send(send), receive)
         except asyncio.CancelledError:  # the service ends, and its time for answers is over
             status = _ENDED.status
         finally:
-            for task in (sending, leaving):
-                task.cancel()
-            await asyncio.gather(sending, leaving, return_exceptions=True)
             await self._stack.aclose()
             await self._exchange.record(status)
         if status == _ENDED.status:
