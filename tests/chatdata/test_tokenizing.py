@@ -116,6 +116,10 @@ def test_an_answer_that_is_cut_off_entirely_is_refused(tokenizer: ChatTokenizer)
     assert (
         problem.hint == f"raise max_length to {len(needed.input_ids)}, or shorten or split the row"
     )
+    longer = talk("What is it?", "It is blue. " * 200)
+    done = tokenize_conversations([conversation, longer], tokenizer, max_length=100)
+    (whole,) = tokenize_conversations([longer], tokenizer, max_length=10_000).rows
+    assert f"({len(whole.input_ids)} keeps every row whole)" in str(done.problems[0].hint)
 
 
 def test_no_length_is_advised_that_the_base_does_not_take(tokenizer: ChatTokenizer) -> None:

@@ -86,6 +86,7 @@ def test_a_pipe_prints_the_answers_alone(asking: Asking) -> None:
 @pytest.mark.parametrize(
     ("stdin", "said"),
     [
+        ("/exit now\n", "/exit stands alone on its line"),
         ("/rest\n", "there is no command /rest (did you mean '/reset'?)"),
         ("Hello\n" + "team " * 600, "more than the model can take and answer (context length 512)"),
         ("\udcff\n", "stdin: the line is not UTF-8 text"),

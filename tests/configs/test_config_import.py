@@ -190,6 +190,29 @@ def test_axolotl_settings_are_carried_over_with_their_meaning(project: Project) 
     assert rows.to == "schedule.rows_per_step" and "packed sequence" in (rows.note or "")
 
 
+def test_keys_of_each_data_set_are_named_unless_they_say_what_is_done_here(
+    project: Project,
+) -> None:
+    entry = """\
+  - path: data/my.jsonl
+    type: completion
+    roles_to_train: [user]
+    split: train
+    shards: 4
+    made_up: 1
+"""
+    written = AXOLOTL.replace("  - path: example/chats\n    type: chat_template\n", entry)
+    found = translated(project, written.replace("micro_batch_size: 2", "micro_batch_size: 0"))
+    inside = {key: said for key, said in reasons(found).items() if key.startswith("datasets[")}
+    assert set(inside) == {
+        f"datasets[0].{part}" for part in ("type", "roles_to_train", "shards", "made_up")
+    }
+    assert "--text-column" in inside["datasets[0].type"]
+    assert "is not on this machine" in reasons(found)["datasets"]
+    (rows,) = [each for each in found.carried if each.to == "schedule.rows_per_step"]
+    assert "micro_batch_size" not in rows.keys
+
+
 def test_llama_factory_settings_are_carried_over_with_their_meaning(project: Project) -> None:
     found = translated(project, LLAMA_FACTORY)
     assert found.program == "LLaMA-Factory"

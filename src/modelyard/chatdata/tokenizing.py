@@ -143,7 +143,7 @@ def tokenize_conversations(
         without_reasoning=_changed(rendered, Change.REASONING),
         without_descriptions=tuple(left_out.get(Kind.DESCRIPTION, ())),
         without_parameters=tuple(left_out.get(Kind.PARAMETER, ())),
-        problems=(*problems, *_cut_off(lost, max_length, most_tokens)),
+        problems=(*problems, *_cut_off(lost, max(lengths, default=0), max_length, most_tokens)),
         unproven=_group(faults, len(conversations), where=tokenizer.template.name),
     )
 
@@ -266,14 +266,18 @@ def _token_at(encoding: Any, position: int, text_length: int) -> int:
 
 
 def _cut_off(
-    lost: Sequence[tuple[str, int]], max_length: int, most_tokens: int | None
+    lost: Sequence[tuple[str, int]], longest: int, max_length: int, most_tokens: int | None
 ) -> list[Diagnostic]:
     """A problem for each row whose last answer is lost; `lost` has sources and lengths in tokens.
+    longest: tokens of the longest row, also one that is cut within its last answer.
 
     They are worded alike, so that many of them are one line.
     """
     fitting = [end for _, end in lost if most_tokens is None or end <= most_tokens]
-    raised = f"raise max_length to {max(fitting, default=0):,}, or shorten or split the row"
+    least = max(fitting, default=0)
+    possible = least < longest <= (most_tokens or longest)
+    whole = f" ({longest:,} keeps every row whole)" if possible else ""
+    raised = f"raise max_length to {least:,}{whole}, or shorten or split the row"
     too_long = (
         f"split or remove the row: max_length can be {most_tokens or 0:,} at most with this base"
     )

@@ -190,6 +190,11 @@ class _Chat:
 
     def _take(self, text: str) -> bool:
         """Obey a command, or answer. False when the conversation ends."""
+        first, _, more = text.partition(" ")
+        if more.strip() and first in _COMMANDS:
+            raise InvalidInput(
+                f"{first} stands alone on its line", hint="begin the line with // to ask it"
+            )
         if text.startswith("/") and text[1:].isalpha():
             return self._obey(text)
         self._answer(text[1:] if text.startswith("//") else text)

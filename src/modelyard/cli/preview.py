@@ -176,6 +176,7 @@ def _preflight_lines(found: Preflight) -> list[tuple[str, str]]:
     tokens = sum(len(row.input_ids) for row in rows)
     trained = sum(int(row.trained.sum()) for row in rows)
     batches = sum(len(step) for step in found.plan.steps)
+    longest = max((len(row.input_ids) for row in rows), default=0)
     spared = ", activations recomputed" if choices.checkpointing else ""
     number = choices.precision if choices.quantize == "none" else choices.quantize
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in asdict(memory).items() if size)
@@ -187,7 +188,7 @@ def _preflight_lines(found: Preflight) -> list[tuple[str, str]]:
             "steps",
             f"{len(found.plan.steps):,} in {counted(found.plan.epochs, 'epoch')}, "
             f"{counted(batches, 'batch', 'batches')} "
-            f"of at most {choices.tokens_per_batch:,} tokens",
+            f"of at most {max(choices.tokens_per_batch, longest):,} tokens",
         ),
         ("schedule", _schedule(found)),
         ("base", f"{found.base.name} in {number}"),

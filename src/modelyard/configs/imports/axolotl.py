@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from modelyard.configs.imports.arguments import (
     move_batch,
     move_bits,
@@ -23,6 +26,22 @@ _REASONS = {
     "pretraining_dataset": "plain text is not trained on; rows are conversations",
     "gptq*": _QUANTISED,
     "model_quantization_*": _QUANTISED,
+}
+
+_AS_HERE: Mapping[str, Sequence[Any]] = {
+    "type": ("chat_template", "sharegpt", "alpaca"),
+    "roles_to_train": (["assistant"], ["gpt"], ["assistant", "gpt"], ["gpt", "assistant"]),
+    "train_on_eos": ("turn",),
+    "split": ("train",),
+    "ds_type": ("json", "csv", "parquet", "text"),
+    "field_messages": ("messages", "conversations"),
+}
+_INSIDE = {
+    "roles_to_train": "only answers are trained",
+    "train_on_eos": "every answer is trained with its end",
+    "split": "the training split is read; of another, or of a part, prepare a file",
+    "shards": "the whole is read; prepare a file of a part",
+    "chat_template": "the base's own chat template is used",
 }
 
 
@@ -69,8 +88,23 @@ def translate_axolotl(reader: Reader, *, as_lora: bool) -> None:
             key,
             [entry.get("path") if isinstance(entry, dict) else entry for entry in entries],
         )
+        for place, entry in enumerate(entries if isinstance(listed, list) else []):
+            for part, value in entry.items() if isinstance(entry, dict) else ():
+                if reason := _reason_inside(part, value):
+                    reader.leave_out_inside(key, place, part, reason)
     note_eval_share(reader, "val_set_size")
     leave_out_rest(reader, _REASONS)
+
+
+def _reason_inside(part: str, value: Any) -> str | None:
+    """Why a key of a data set is not carried over; None where it says what is done here anyway."""
+    if part == "path" or value in _AS_HERE.get(part, ()):
+        return None
+    if part == "type" and value == "completion":
+        return "plain texts are prepared with `models prepare-data --text-column COLUMN`"
+    if part == "type" and isinstance(value, dict):
+        return "questions and answers are made of columns by `prepare-data --prompt --answer`"
+    return _INSIDE.get(part, "has no counterpart; `models prepare-data --help` says what is read")
 
 
 def _move_lora(reader: Reader) -> None:

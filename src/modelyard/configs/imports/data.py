@@ -13,6 +13,7 @@ from modelyard.configs.imports.reader import Reader, number
 from modelyard.secrets.detection import mask_secrets
 
 _REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+_FILES = (".json", ".jsonl", ".csv", ".tsv", ".parquet", ".txt", ".gz", ".zst", ".arrow")
 _PREPARE = "`models prepare-data FILE --out NAME`, then give --dataset NAME"
 
 
@@ -34,8 +35,9 @@ def _how_to_prepare(source: Any, listed_in: str) -> str:
         return f"'{source}' is prepared first: {command}, then give --dataset NAME"
     if listed_in:
         return f"'{source}' is a name of {listed_in}; with the file that it names: {_PREPARE}"
-    if _REPOSITORY.fullmatch(source):
-        return f"'{source}' is a data set of the Hugging Face hub; with a file of it: {_PREPARE}"
+    if _REPOSITORY.fullmatch(source) and not source.lower().endswith(_FILES):
+        command = f"`models prepare-data hf://{source} --out NAME`"
+        return f"'{source}' is a data set of the Hugging Face hub: {command}"
     return f"'{source}' is not on this machine; when it is: {_PREPARE}"
 
 

@@ -87,7 +87,8 @@ class Reader:
 
     def carry(self, to: str, value: Any, *keys: str) -> None:
         """Set `to` in the new config."""
-        written = tuple(key for key in keys if self.has(key))
+        unfit = {left.key for left in self.left_out}
+        written = tuple(key for key in keys if self.has(key) and key not in unfit)
         self.carried[to] = Carried(to=to, value=value, keys=written)
 
     def note(self, to: str, text: str) -> None:
@@ -101,6 +102,11 @@ class Reader:
         self._open.pop(key, None)
         if self.has(key):
             self.left_out.append(LeftOut(key=key, where=self.where(key), reason=reason))
+
+    def leave_out_inside(self, key: str, place: int, part: str, reason: str) -> None:
+        """The same for a key of one of the mappings that a key lists."""
+        where = self._source.where((*self._paths[key], place, part))
+        self.left_out.append(LeftOut(key=f"{key}[{place}].{part}", where=where, reason=reason))
 
     def read(self, key: str, convert: Callable[[Any], T]) -> T | None:
         """The converted value of a key; None where none is set, or where it is unfit."""
