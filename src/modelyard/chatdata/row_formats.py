@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from modelyard.chatdata.call_results import require_known_tools
 from modelyard.chatdata.columns import (
     BadRow,
     ColumnMapping,
@@ -79,8 +80,10 @@ def build_conversation(
     fields = _fields({key: row[key] for key in row if key not in (*used, *_EVERY_FORMAT)})
     if wrong_label := _wrong_label(fields.get("label"), messages[-1].content):
         raise BadRow(wrong_label)
+    tools = _tools(row)
+    require_known_tools(messages, tools)
     return Conversation(
-        messages, where, fields, format, tools=_tools(row), template_variables=_variables(row)
+        messages, where, fields, format, tools=tools, template_variables=_variables(row)
     )
 
 
@@ -117,7 +120,15 @@ def _tools(row: Mapping[str, Any]) -> tuple[Any, ...]:
     for tool in tools:
         if not isinstance(tool, dict):
             raise BadRow(f"'{given[0]}' must hold an object for each tool, not {kind_of(tool)}")
-    return tuple(plain_value(_tool(tool)) for tool in tools)
+    read = tuple(plain_value(_tool(tool)) for tool in tools)
+    for tool in read:
+        function = tool.get("function", tool)
+        if not isinstance(function, dict) or not _has_text(function.get("name")):
+            raise BadRow(
+                f"a tool of '{given[0]}' has no name",
+                hint='write each as {"type": "function", "function": {"name": ..., ...}}',
+            )
+    return read
 
 
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from modelyard.chatdata.call_results import order_results
 from modelyard.chatdata.columns import BadRow
 from modelyard.chatdata.content_parts import NO_MEDIA, WrongTurn, read_parts
 from modelyard.chatdata.conversation import Message
@@ -97,7 +98,7 @@ def build_messages(turns: Sequence[Any]) -> tuple[Message, ...]:
     wrong = wrong or _wrong_order(messages)
     if wrong:
         raise BadRow(*wrong)
-    return tuple(messages)
+    return order_results(messages)
 
 
 def _build_message(turn: Any) -> Message:
