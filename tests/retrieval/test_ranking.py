@@ -218,25 +218,6 @@ def test_a_large_table_is_compared_roughly_and_ranked_exactly() -> None:
     assert ranked.dense == pytest.approx(cosine[ranked.rows], abs=1e-6)
 
 
-def test_the_nearest_rows_of_several_vectors_are_found_exactly_by_rough_cosines() -> None:
-    rows = unit_rows(COMPARED_EXACTLY + 900, 64)
-    rows[2_600:] = rows[100:400]  # equal rows: the first of them counts
-    some = np.concatenate([rows[[2_700, 3, 2_001]], unit_rows(1, 64, seed=9)])
-    asked = some + 0.4 * unit_rows(4, 64, seed=5)
-    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
-    asked_again = table(rows)
-    for _ in range(2):
-        asked_again.closeness(asked[0])
-    assert asked_again.in_bytes
-    cosines = rows.astype(np.float16).astype(np.float32) @ asked.T
-    for compared in (asked_again, table(rows)):
-        found, cosine = compared.nearest(asked, least=0.8)
-        assert found[:3].tolist() == [200, 3, 2_001] == cosines.argmax(axis=0)[:3].tolist()
-        assert cosine[:3] == pytest.approx(cosines.max(axis=0)[:3], abs=1e-6)
-        assert found[3] == (cosines[:, 3].argmax() if cosines[:, 3].max() >= 0.8 else -1)
-        assert compared.nearest(asked, least=0.999)[0].tolist() == [-1] * 4
-
-
 def test_crowding_is_the_same_by_rough_cosines() -> None:
     rows = unit_rows(COMPARED_EXACTLY + 900, 64)
     rows[:300] += 2 * unit_rows(1, 64, seed=4)  # a crowd
@@ -335,12 +316,7 @@ def test_globs_know_folders(glob: str, path: str, fits: bool) -> None:
 
 
 def test_a_table_that_is_compared_often_gives_the_same_in_bytes() -> None:
-    vectors = unit_rows(2_500, 64)
-    compared, queries = table(vectors), unit_rows(40, 64)[20:]
-    exact = compared.closeness(queries[0])
-    assert np.abs(compared.closeness(queries[0]) - exact).max() < 0.009
-    assert compared.closeness(queries[0]).tolist() != exact.tolist()  # in bytes by now
-    assert (
-        compared.nearest(queries, least=-1.0)[0].tolist()
-        == (vectors @ queries.T).argmax(axis=0).tolist()
-    )
+    compared, query = table(unit_rows(2_500, 64)), unit_rows(1, 64, seed=20)[0]
+    exact = compared.closeness(query)
+    assert np.abs(compared.closeness(query) - exact).max() < 0.009
+    assert compared.closeness(query).tolist() != exact.tolist()  # in bytes by now

@@ -67,6 +67,13 @@ class Postings:
             self._places[term] = known
         return known
 
+    def rows_with_title(self, term: str) -> Rows:
+        """The chunks that have a term in their title; of most terms no text is read for it."""
+        known = self._places.get(term)
+        if known is not None:
+            return known.rows[known.in_title > 0]
+        return self._read_counts(term, "title")[0]
+
     def frequency(self, term: str) -> int:
         """How many chunks have the term."""
         return len(self.places(term).rows)

@@ -18,9 +18,9 @@ from modelyard.core.wording import counted
 from modelyard.results.json_form import published
 from modelyard.retrieval.candidates import Hit, Scores, SearchedIndex
 from modelyard.retrieval.index_file import IndexedChunk
-from modelyard.retrieval.index_snapshot import ChunkSource, IndexSnapshot
+from modelyard.retrieval.index_snapshot import ChunkSource
 from modelyard.retrieval.indexes import update_command
-from modelyard.retrieval.links import Related, find_related
+from modelyard.retrieval.links import Linkable, Related, find_related
 from modelyard.retrieval.query import Query
 from modelyard.retrieval.snippets import Snippet, chunk_snippet
 
@@ -81,7 +81,7 @@ def build_results(
     project: Project,
     query: Query,
     hits: Sequence[Hit],
-    others: Sequence[tuple[str, IndexSnapshot]],
+    others: Sequence[Linkable],
 ) -> list[Result]:
     """Hits as they are shown; `others` are the indexes in which related chunks are looked for."""
     chunks = [hit.best.snapshot.chunks(np.array([hit.best.row]))[0] for hit in hits]

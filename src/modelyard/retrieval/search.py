@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.embedding_models import Encoder, Modality, SearchRules
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData
@@ -28,6 +30,7 @@ from modelyard.retrieval.indexes import (
     update_command,
     where_to_declare,
 )
+from modelyard.retrieval.links import Linkable
 from modelyard.retrieval.query import Query, parse_query
 from modelyard.retrieval.results import SearchResults, build_results, note_stale
 from modelyard.retrieval.terms import TERMS_VERSION
@@ -160,6 +163,7 @@ class Searcher:
         with ExitStack() as stack:
             opened = self._open(chosen, unusable, query, stack, notes, limits)
             candidates: list[Candidate] = []
+            others: list[Linkable] = []
             asked: list[SearchedIndex] = []
             for index, snapshot, vector in opened:
                 searched, found = find_candidates(
@@ -173,14 +177,15 @@ class Searcher:
                 )
                 asked.append(searched)
                 candidates += found
+                rows = np.array(sorted(each.row for each in found), np.int64)
+                others.append(Linkable(index.label, snapshot, rows))
             if filters and not any(searched.allowed for searched in asked):
                 pairs = [(index, snapshot) for index, snapshot, _ in opened]
                 notes += explain_no_match(pairs, filters)
             hits = merge(candidates, wanted, per_file=per_file)
             if reranker is not None:
                 hits = reranker.order(query, hits)
-            others = [(index.label, snapshot) for index, snapshot, _ in opened] if related else []
-            results = build_results(self._project, query, hits[:top], others)
+            results = build_results(self._project, query, hits[:top], others if related else [])
         answered = is_answered(asked)
         if answered is False and results and query.terms:
             notes.append(nothing_answers(asked))

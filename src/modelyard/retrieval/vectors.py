@@ -23,8 +23,6 @@ Rows = npt.NDArray[np.int64]
 
 COMPARED_EXACTLY = 2_000
 """Rows up to which a table is compared in float32; bytes would not be faster there."""
-_ERROR = 0.01
-"""How far an approximate cosine may be from the exact one."""
 _AT_ONCE = 65_536
 _SAMPLED, _NEIGHBOURS, _TYPICAL = 4_096, 5, 64
 """Rows in which neighbours are looked for, how many count, and rows whose crowding is usual."""
@@ -53,24 +51,6 @@ class VectorTable:
         for some, cosines in self.cosines(query[None]):
             found[some] = cosines[0]
         return found
-
-    def nearest(self, vectors: Floats, *, least: float) -> tuple[Rows, Floats]:
-        """The row that is nearest to each of these unit vectors [q, d], and its cosine: [q] each.
-
-        The row is -1 where no cosine reaches `least`.
-        """
-        rows = np.full(len(vectors), -1)
-        best = np.full(len(vectors), -np.inf, np.float32)
-        for some, cosines in self.cosines(vectors):
-            highest = cosines.max(axis=1)
-            for place in np.flatnonzero(highest >= np.maximum(best, least) - _ERROR).tolist():
-                likely = max(highest[place] - _ERROR, best[place], least) - _ERROR
-                found = some.start + np.flatnonzero(cosines[place] >= likely)
-                exact = self.exact(found, vectors[place]).round(6)  # equal rows stay equal
-                top = int(exact.argmax())
-                if exact[top] >= least and exact[top] > best[place]:
-                    rows[place], best[place] = found[top], exact[top]
-        return rows, best
 
     def exact(self, rows: Rows, query: Floats) -> Floats:
         """The cosine of these rows with a unit vector [d]: float32 [rows]."""
