@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from modelyard.cli.render import bold_marks, print_lines, print_note
 from modelyard.core.wording import counted, visible_line, visible_text
-from modelyard.retrieval.nearby import NearChunks
-from modelyard.retrieval.results import Result, SearchResults
+
+if TYPE_CHECKING:
+    from modelyard.retrieval.nearby import NearChunks
+    from modelyard.retrieval.results import Result, SearchResults
 
 _SHOWN_LINES = 3
 _ALSO = 3
