@@ -83,7 +83,7 @@ def test_several_datasets_are_a_row_each_of_one_table() -> None:
             "1,200",
             "7.250 → 1.200",
             "1,408.10 → 3.32",
-            "0% → 70%",
+            "0% → 70% of 10",
             "—",
             "-6.500 to -5.600",
         ),

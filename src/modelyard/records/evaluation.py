@@ -248,7 +248,8 @@ def comparison_table(
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and rows of a table with several datasets, by name: one row for each.
 
-    A cell has a figure of the base and of the adapter, as `main_rows` shows them; `—` where a
+    A cell has a figure of the base and of the adapter, as `main_rows` shows them, with the number
+    of answers where it is a share of some; `—` where a
     dataset has no such figure.
     """
     figures = {
@@ -261,7 +262,7 @@ def comparison_table(
             name,
             f"{evaluations[name].rows:,}",
             *(
-                f"{row.base} → {row.adapter}" if (row := shown.get(figure)) else "—"
+                _change(row, evaluations[name]) if (row := shown.get(figure)) else "—"
                 for figure in names
             ),
             evaluations[name].difference.shown_interval or "—",
@@ -291,6 +292,15 @@ def pool_answers(answers: Sequence[Answers], kind: Kind) -> Answers | None:
         tuned_right=sum(group.tuned_right for group in groups),
         tuned_interval=None,
     )
+
+
+def _change(row: FigureRow, evaluation: Evaluation) -> str:
+    asked = [
+        pool.rows
+        for kind, name in _NAMES.items()
+        if name == row.name and (pool := pool_answers(evaluation.answers, kind))
+    ]
+    return f"{row.base} → {row.adapter}" + "".join(f" of {count:,}" for count in asked)
 
 
 def _perplexity(figures: ModelFigures) -> str:
