@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from modelyard.weights.files import (
@@ -86,3 +89,70 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, header: bytes) -> Non
     path.write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(UnreadableWeights):
         read_tensor_entries(path)
+
+
+def _with_header(path: Path, change: Callable[[dict[str, Any]], None], data: bytes = b"") -> Path:
+    """The file of `a` and `b` with a changed header; `data` is put before its tensors."""
+    whole = (_folder(path / "made", model={"a": A, "b": B}) / "model.safetensors").read_bytes()
+    end = 8 + int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8:end])
+    change(header)
+    text = json.dumps(header).encode()
+    changed = path / "model.safetensors"
+    changed.write_bytes(len(text).to_bytes(8, "little") + text + data + whole[end:])
+    return changed
+
+
+def _put(name: str, key: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda header: header[name].__setitem__(key, value)
+
+
+def _move_all(header: dict[str, Any]) -> None:
+    for facts in header.values():
+        facts["data_offsets"] = [offset + 4 for offset in facts["data_offsets"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_put("a", "shape", [3.0, 4.0]), "no dtype and shape"),
+        (_put("a", "shape", [-3, -4]), "no dtype and shape"),
+        (_put("a", "shape", "ab"), "no dtype and shape"),
+        (_put("a", "shape", [True, 12]), "no dtype and shape"),
+        (_put("a", "shape", [3, 5]), "not as long as its shape"),
+        (_put("a", "dtype", [1]), "no dtype and shape"),
+        (_put("a", "data_offsets", [-48, 0]), "no data_offsets"),
+        (_put("a", "data_offsets", [0.0, 48.0]), "no data_offsets"),
+        (_put("a", "data_offsets", [48, 0]), "no data_offsets"),
+        (_put("a", "data_offsets", [0, 48, 58]), "no data_offsets"),
+        (_put("a", "data_offsets", [10, 58]), "does not begin where"),
+        (lambda header: header.pop("a"), "does not begin where"),
+        (lambda header: header.pop("b"), "not as long as its header"),
+        (lambda header: header.update(a=5), "lacks"),
+        (lambda header: header.update(__metadata__=5), "__metadata__"),
+        (lambda header: header.update(__metadata__={"format": 1}), "__metadata__"),
+    ],
+)
+def test_a_header_that_safetensors_refuses_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    path = _with_header(tmp_path, change)
+    with pytest.raises(UnreadableWeights, match=reason):
+        read_tensor_entries(path)
+    with pytest.raises((SafetensorError, OverflowError)), safe_open(path, "numpy"):
+        pass
+
+
+def test_a_gap_before_the_tensors_is_refused(tmp_path: Path) -> None:
+    path = _with_header(tmp_path, _move_all, data=bytes(4))
+    with pytest.raises(UnreadableWeights, match="does not begin where"):
+        read_tensor_entries(path)
+
+
+def test_tensors_without_bytes_and_metadata_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    tensors = {"a": A, "empty": np.zeros((0, 4), np.float32), "one": A[:1, 0]}
+    save_file(tensors, path, {"format": "pt"})
+    assert {entry.name: entry.shape for entry in read_tensor_entries(path)} == {
+        name: tensor.shape for name, tensor in tensors.items()
+    }

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.json_reading import InvalidJson, parse_json, read_json
@@ -24,6 +25,14 @@ GRID_NAME = "model.grid"
 """The integers that the weights were made from, where a GGUF file had such (grid.py)."""
 _LFS_POINTER = b"version https://git-lfs"
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors")
+
+
+_BITS = (
+    {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8}
+    | {"BF16": 16, "C64": 64}
+    | {f"{kind}{bits}": bits for kind in "IUF" for bits in (8, 16, 32, 64)}
+)
+"""The bits of a number of each type; the length of one that is not here cannot be checked."""
 
 
 class UnreadableWeights(ModelyardError):
@@ -88,24 +97,62 @@ def _tensor_entries(stream: BinaryIO, size: int, where: str) -> list[TensorEntry
     header_size = int.from_bytes(first[:8], "little")
     if not 2 <= header_size <= size - 8:
         raise UnreadableWeights("is not a safetensors file, or is truncated", where=where)
-    start = 8 + header_size
     try:
         header = parse_json(stream.read(header_size))
-        entries = [
-            TensorEntry(
-                name,
-                facts["dtype"],
-                tuple(facts["shape"]),
-                *(start + offset for offset in facts["data_offsets"]),
-            )
-            for name, facts in header.items()
-            if name != "__metadata__"
-        ]
-    except (InvalidJson, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UnreadableWeights("has no readable safetensors header", where=where) from error
-    if max((entry.end for entry in entries), default=start) != size:
-        raise UnreadableWeights("is not as long as its header says", where=where)
+        return _entries_of(header, start=8 + header_size, size=size)
+    except (InvalidJson, _WrongHeader) as error:
+        raise UnreadableWeights(
+            f"has no readable safetensors header: {error}",
+            where=where,
+            hint="get the file again from where it was made",
+        ) from error
+
+
+class _WrongHeader(ValueError):
+    """A header is JSON, and safetensors would not read the file."""
+
+
+def _entries_of(header: Any, *, start: int, size: int) -> list[TensorEntry]:
+    """The tensors of a header, in its order; those that safetensors reads, and no others.
+
+    Each has a type, a shape and as many bytes as they need. Together they are the file from `start`
+    to its end, without a gap or an overlap (the format's README).
+    """
+    if not isinstance(header, dict):
+        raise _WrongHeader("it is no object")
+    metadata = header.get("__metadata__") or {}
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise _WrongHeader("__metadata__ is not text by name")
+    entries = [
+        _entry_of(name, facts, start) for name, facts in header.items() if name != "__metadata__"
+    ]
+    at = start
+    for entry in sorted(entries, key=lambda entry: (entry.start, entry.end)):
+        if entry.start != at:
+            raise _WrongHeader(f"{entry.name} does not begin where the tensor before it ends")
+        at = entry.end
+    if at != size:
+        raise _WrongHeader("the file is not as long as its header says")
     return entries
+
+
+def _entry_of(name: str, facts: Any, start: int) -> TensorEntry:
+    try:
+        dtype, shape, offsets = (facts[key] for key in ("dtype", "shape", "data_offsets"))
+    except (KeyError, TypeError) as error:
+        raise _WrongHeader(f"{name} lacks a dtype, a shape or data_offsets") from error
+    if not isinstance(dtype, str) or not _are_sizes(shape):
+        raise _WrongHeader(f"{name} has no dtype and shape of whole numbers")
+    if not _are_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise _WrongHeader(f"{name} has no data_offsets [begin, end]")
+    bits = _BITS.get(dtype)
+    if bits is not None and math.prod(shape) * bits != 8 * (offsets[1] - offsets[0]):
+        raise _WrongHeader(f"{name} is not as long as its shape")
+    return TensorEntry(name, dtype, tuple(shape), start + offsets[0], start + offsets[1])
+
+
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
 
 
 def fingerprint_weights(folder: Path) -> str:
