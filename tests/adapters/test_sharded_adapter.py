@@ -11,8 +11,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from modelyard.adapters.import_ import import_adapter, plan_import, require_importable
-from modelyard.adapters.lora import AdapterMismatch
-from modelyard.adapters.shards import with_whole_weights
+from modelyard.adapters.lora import AdapterMismatch, load_lora_config
+from modelyard.adapters.shards import INDEX_NAME, with_whole_weights
 from modelyard.adapters.verify import verify_version
 from modelyard.core.layout import Project
 from modelyard.weights.local import LocalBase
@@ -93,6 +93,15 @@ def test_errors_name_the_folder_that_was_given(sharded: Path, tiny_base: LocalBa
     with pytest.raises(AdapterMismatch) as raised, with_whole_weights(sharded) as folder:
         plan_import(folder, tiny_base)
     assert raised.value.where == str(sharded)
+
+
+def test_what_an_import_lacks_is_said_with_its_place(sharded: Path) -> None:
+    (sharded / INDEX_NAME).unlink()
+    with pytest.raises(AdapterMismatch, match=r"2 shards, .* and no adapter_model.*index\.json"):
+        require_importable(sharded)
+    (sharded / "adapter_config.json").write_text('{\n "r": 8,,\n}')
+    with pytest.raises(AdapterMismatch, match="in line 2, column"):
+        load_lora_config(sharded / "adapter_config.json")
 
 
 def test_what_is_more_than_lora_is_refused_with_a_way_out(

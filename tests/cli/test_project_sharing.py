@@ -252,6 +252,9 @@ def test_a_private_project_is_its_owner_s(place: Path) -> None:
         0o400,
         0o600,
     }
+    looked = do(project, EVE, "doctor")
+    assert looked.code == 0 and "This machine" in looked.out, looked
+    assert f"belongs to the user {ANN.uid}" in looked.out.replace("\n", " ")
     for user in (BEN, EVE):
         ran = do(project, user, "adapters list")
         assert ran.code == 1 and "no access" in ran.err and "bug" not in ran.err

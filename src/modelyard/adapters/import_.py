@@ -23,7 +23,7 @@ from modelyard.adapters.lora import (
     unknown_settings,
 )
 from modelyard.adapters.manifest import UNKNOWN, Manifest
-from modelyard.adapters.shards import is_sharded
+from modelyard.adapters.shards import INDEX_NAME, is_sharded, list_shards
 from modelyard.adapters.stated_base import NAME_KEY, names_base, stated_base
 from modelyard.adapters.tokenizer import (
     TEMPLATE_NAME,
@@ -46,6 +46,7 @@ from modelyard.core.errors import InvalidInput
 from modelyard.core.files import sha256_file, write_json
 from modelyard.core.json_reading import read_json_object
 from modelyard.core.layout import Project, check_name
+from modelyard.core.wording import counted
 from modelyard.records.provenance import Origin, Provenance
 from modelyard.settings.cards import write_card
 from modelyard.weights.catalogue import BaseCard
@@ -207,6 +208,13 @@ def require_importable(source: Path) -> None:
             )
     needed = (CONFIG_NAME,) if in_shards else (CONFIG_NAME, WEIGHTS_NAME)
     missing = [name for name in needed if not (source / name).is_file()]
+    if missing == [WEIGHTS_NAME] and (shards := list_shards(source)):
+        raise AdapterMismatch(
+            f"has its weights in {counted(len(shards), 'shard')}, {shards[0].name} and so on, and "
+            f"no {INDEX_NAME}, which says what is in each",
+            where=str(source),
+            hint="copy that file too: who saved the shards has written it beside them",
+        )
     if missing:
         inner = sorted(path.parent.name for path in source.glob(f"*/{CONFIG_NAME}"))
         raise AdapterMismatch(

@@ -157,7 +157,8 @@ def require_unchanged_base(path: Path) -> None:
     try:
         began_as = read_json_object(path).get("init_lora_weights")
     except InvalidJson as error:
-        raise AdapterMismatch("is not a readable LoRA config", where=str(path)) from error
+        message = f"is not a readable LoRA config: it {error.message}"
+        raise AdapterMismatch(message, where=str(path)) from error
     if isinstance(began_as, str) and began_as.lower().startswith(_CHANGES_THE_BASE):
         raise AdapterMismatch(
             f"began as a part of the base's weights (init_lora_weights: {began_as}), so it fits a "

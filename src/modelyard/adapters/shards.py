@@ -48,6 +48,12 @@ def with_whole_weights(source: Path) -> Iterator[Path]:
             raise
 
 
+def list_shards(source: Path) -> list[Path]:
+    """The shards in a folder, as they are named, whether an index is beside them or not."""
+    stem = WEIGHTS_NAME.removesuffix(".safetensors")
+    return sorted(source.glob(f"{stem}-*-of-*.safetensors"))
+
+
 def is_sharded(source: Path) -> bool:
     """Whether the weights of an adapter are in shards."""
     return not (source / WEIGHTS_NAME).exists() and (source / INDEX_NAME).is_file()

@@ -17,6 +17,7 @@ from modelyard.core.file_system import CHOOSE_ANOTHER, FileSystem, probe_project
 from modelyard.core.files import disk_errors, folder_size_bytes
 from modelyard.core.installing import install_command
 from modelyard.core.layout import Project, cache_folder, find_project
+from modelyard.core.os_errors import explain_os_error
 from modelyard.core.processor import cpu_name
 from modelyard.core.progress import Progress
 from modelyard.core.sharing import Shared, group_name, load_sharing
@@ -174,6 +175,11 @@ def diagnose(progress: Progress) -> Diagnosis:
     except ModelyardError:
         needed_for = "base, fine-tune, evaluate and generate"
         missing.append(Missing(what="a project", needed_for=needed_for, fix="models init DIR"))
+    except PermissionError as error:
+        refused = explain_os_error(error, None)
+        fix = (refused and refused.hint) or str(error)
+        what = f"access to {error.filename}"
+        missing.append(Missing(what=what, needed_for="the project, which lies there", fix=fix))
     if project is not None:
         file_systems = probe_project(project)
         missing += [lacking for found in file_systems for lacking in _what_lacks(found)]
