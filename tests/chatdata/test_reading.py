@@ -232,6 +232,22 @@ def test_bytes_and_nested_columns_are_no_text(write_jsonl: Callable[..., Path]) 
     assert str(wrong).startswith("a.jsonl:1: column 'q' holds an object")
 
 
+def test_one_row_of_a_json_file_that_is_nested_too_deep_is_refused_alone() -> None:
+    deep = json.loads("[" * 300 + "]" * 300)
+    good = {"prompt": "q", "completion": "a"}
+    Path("a.json").write_text(json.dumps([good, {**good, "x": deep}]))
+    (problem,) = problems_of(Path("a.json"))
+    assert str(problem) == "a.json: row 2: is nested more than 100 levels deep"
+
+
+def test_what_is_nested_as_deep_as_may_be_is_kept(write_jsonl: Callable[..., Path]) -> None:
+    deep = json.loads("[" * 99 + "]" * 99)
+    calls = [{"name": "f", "arguments": json.dumps({"x": deep})}]
+    given = {**saying(tool_calls=calls), "tools": [{"name": "f", "x": deep[0][0]}], "y": deep}
+    (row,) = read(write_jsonl(Path("a.jsonl"), [given]))
+    assert row.fields["y"] == deep
+
+
 def test_a_parquet_file_that_names_a_column_twice_is_refused_like_a_csv() -> None:
     table = pyarrow.table([["x"], ["y"], ["z"]], names=["prompt", "completion", "prompt"])
     pyarrow.parquet.write_table(table, "a.parquet")
@@ -271,6 +287,10 @@ def test_columns_need_one_way_to_the_answer(how: dict[str, str]) -> None:
         ColumnMapping(prompt="{q}", **how)
 
 
+def _nested(levels: int, text: str) -> str:
+    return text % ("[" * levels + "]" * levels)
+
+
 def turns(*roles: str) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": "something"} for role in roles]}
 
@@ -289,6 +309,12 @@ def saying(**turn: Any) -> dict[str, Any]:
         ('{"prompt": "a", "completion": "b", "n": NaN}', "is not usable JSON: NaN is not JSON"),
         ('{"n": ' + "9" * 5000 + "}", "is not usable JSON: Exceeds the limit"),
         ("[" * 100_000, "is not usable JSON: it is nested too deeply"),
+        (_nested(100, '{"prompt": "a", "completion": "b", "x": %s}'), "is nested more than 100"),
+        (_nested(450, '{"a": "\\u00eb", "tools": [{"name": "f", "x": %s}]}'), "is nested more"),
+        (
+            saying(tool_calls=[{"name": "f", "arguments": _nested(101, '{"x": %s}')}]),
+            "message 2: the text of a call's arguments is nested more than 100 levels deep",
+        ),
         ('{"prompt": "\\ud83d", "completion": "b"}', "holds half of a surrogate pair"),
         ("[1, 2]", "must be an object with keys, not a list"),
         ('"text"', "must be an object with keys, not text"),

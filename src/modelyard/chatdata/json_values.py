@@ -24,6 +24,9 @@ _KINDS = {
     bytearray: "bytes",
     memoryview: "bytes",
 }
+MOST_LEVELS = 100
+"""How deep a row, and each JSON text in it, may be nested: later steps go into values by calls."""
+TOO_DEEP = f"is nested more than {MOST_LEVELS} levels deep"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -49,6 +52,16 @@ def is_null(value: Any) -> bool:
 def is_absent(value: Any) -> bool:
     """Whether a value says that there is none: a table has every column in every row."""
     return is_null(value) or (isinstance(value, (str, list, tuple, dict)) and not value)
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether lists and objects lie in each other more than `MOST_LEVELS` deep."""
+    nested = (dict, list, tuple)
+    level = [value] if isinstance(value, nested) else []
+    for _ in range(MOST_LEVELS):
+        inner = (outer.values() if isinstance(outer, dict) else outer for outer in level)
+        level = [item for items in inner for item in items if isinstance(item, nested)]
+    return bool(level)
 
 
 def plain_value(value: Any) -> Any:
@@ -106,10 +119,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_object)
 
 
-def parse_json(text: str) -> Any:
-    """The value of a JSON text. Raises NotJson with the place, or for what no row may hold."""
+def parse_json(text: str, *, whole_file: bool = False) -> Any:
+    """The value of a JSON text. Raises NotJson with the place, or for what no row may hold.
+
+    The rows of a whole file are checked for their depth one by one, and not here.
+    """
     try:
         value = _DECODER.decode(text)
+        is_valid = "\\u" not in text or is_text(json.dumps(value, ensure_ascii=False))
     except json.JSONDecodeError as error:
         place = (
             f"line {error.lineno}, column {error.colno}"
@@ -124,6 +141,8 @@ def parse_json(text: str) -> Any:
         raise
     except ValueError as error:  # numbers of thousands of digits
         raise NotJson(f"is not usable JSON: {error}") from None
-    if "\\u" in text and not is_text(json.dumps(value, ensure_ascii=False)):
+    if not whole_file and is_too_deep(value):
+        raise NotJson(TOO_DEEP)
+    if not is_valid:
         raise NotJson("holds half of a surrogate pair (such as \\ud83d alone), which is not text")
     return value

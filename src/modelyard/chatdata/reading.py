@@ -19,7 +19,12 @@ from typing import Any
 
 from modelyard.chatdata.columns import BadRow, ColumnMapping, missing_column
 from modelyard.chatdata.conversation import Conversation
-from modelyard.chatdata.json_values import NotJson, is_text, parse_json, without_nulls
+from modelyard.chatdata.json_values import (
+    NotJson,
+    is_text,
+    parse_json,
+    without_nulls,
+)
 from modelyard.chatdata.row_formats import ACCEPTED_FORMATS, build_conversation
 from modelyard.core.errors import Diagnostic, InvalidInput, did_you_mean
 from modelyard.core.wording import counted
@@ -232,7 +237,7 @@ def _json_rows(data: bytes, shown: str, problems: list[Diagnostic]) -> Iterator[
     if not data.strip():
         return
     try:
-        value = _parse_json(data)
+        value = _parse_json(data, whole_file=True)
     except NotJson as error:
         if "Extra data" in str(error):  # JSON Lines in a .json file
             yield from _jsonl_rows(data, shown, problems)
@@ -246,7 +251,7 @@ def _json_rows(data: bytes, shown: str, problems: list[Diagnostic]) -> Iterator[
         yield f"{shown}: row {number}", row
 
 
-def _parse_json(data: bytes) -> Any:
+def _parse_json(data: bytes, *, whole_file: bool = False) -> Any:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -254,7 +259,7 @@ def _parse_json(data: bytes) -> Any:
         raise NotJson(
             f"is not UTF-8 text (byte 0x{data[error.start]:02x} at column {column})"
         ) from None
-    return parse_json(text)
+    return parse_json(text, whole_file=whole_file)
 
 
 def _csv_rows(

@@ -22,9 +22,11 @@ from modelyard.chatdata.columns import (
 )
 from modelyard.chatdata.conversation import TEXT_ROLE, Conversation, Format, Message
 from modelyard.chatdata.json_values import (
+    TOO_DEEP,
     NotJson,
     is_absent,
     is_null,
+    is_too_deep,
     kind_of,
     parse_json,
     plain_value,
@@ -66,6 +68,8 @@ def build_conversation(
     """
     if not isinstance(row, dict):
         raise BadRow(f"must be an object with keys, not {kind_of(row)}")
+    if is_too_deep(row):
+        raise BadRow(TOO_DEEP)
     if text_column is not None:
         return _plain_text(row, where, text_column)
     if columns:

@@ -245,7 +245,9 @@ def _call(call: Any, what: str) -> dict[str, Any]:
     arguments = next((function[key] for key in _ARGUMENTS if key in function), None)
     if isinstance(arguments, str):
         # OpenAI writes them as JSON text, and templates would put quotes around that.
-        arguments = _parsed(arguments, "the arguments of a call") if arguments.strip() else {}
+        arguments = (
+            _parsed(arguments, "the text of a call's arguments") if arguments.strip() else {}
+        )
     if not isinstance(arguments or {}, Mapping):
         raise WrongTurn(f"the arguments of a call must be an object, not {kind_of(arguments)}")
     own = ("id", "type") if flat else tuple(call)
