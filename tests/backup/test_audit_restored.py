@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -138,6 +141,31 @@ def test_a_restore_that_ends_before_or_between_its_moves_is_completed(
     [aside] = project.audit_logs_aside
     aside.rename(project.audit_log)
     assert verify_audit(project) == other
+
+
+def test_a_log_that_was_set_aside_is_verified_too(
+    project: Project,
+    repository: Repository,
+    models_here: Callable[..., int],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    back_up(project, repository)
+    project.audit_log.unlink()
+    append(project, [9])
+    [name] = [each for each in restore(project, repository).set_aside if each.endswith(".db")]
+    monkeypatch.chdir(project.root)
+    assert models_here("audit", "verify", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["count"], said["set_aside"]) == (5, [{"file": name, "count": 1}])
+    with closing(sqlite3.connect(project.root / name)) as aside, aside:
+        [key] = aside.execute("SELECT id FROM log").fetchone()
+        aside.execute("UPDATE entries SET status = 500")
+    assert models_here("audit", "verify") == 1
+    assert name in capsys.readouterr().err
+    key_path(key).unlink()
+    assert models_here("audit", "verify") == 0
+    assert f"{name} is not verified" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("how", ["no key", "damaged"])

@@ -42,15 +42,18 @@ def read_head(project: Project) -> AuditHead:
         return NO_ROWS if log is None else head_of(log.execute(LAST_ROW).fetchall())
 
 
-def verify_audit(project: Project, *, expected: AuditHead | None = None) -> AuditHead:
+def verify_audit(
+    project: Project, *, expected: AuditHead | None = None, database: Database = AUDIT_DB
+) -> AuditHead:
     """Check every seal, one row in memory at a time, and return the head.
 
     expected: a head of before, which must be one of the rows: so a cut tail shows.
+    database: one that was set aside instead.
     Raises AuditBroken, which names the first row that is not what was written, and ModelyardError
     without the key.
     """
     last, found = NO_ROWS, expected is None or not expected.count
-    with reading_audit(project) as log:
+    with reading_audit(project, database) as log:
         if log is not None and (name := log.execute("SELECT id FROM log").fetchone()):
             key = load_key(project, name["id"])
             for row in log.execute(_ALL):

@@ -10,12 +10,22 @@ from typing import Annotated
 import typer
 
 from modelyard.cli.options import Json
-from modelyard.cli.render import print_json, print_lines, print_note, print_text
+from modelyard.cli.render import print_json, print_lines, print_note, print_text, print_warning
 from modelyard.core.clock import parse_utc
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import write_lines_atomic
-from modelyard.core.layout import find_project
+from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogAside:
+    """An audit log that a restore set aside."""
+
+    file: str
+    """Where it is, from the project's root."""
+    count: int | None
+    """Its rows; null where its key is not on this machine, so that it is not verified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +38,8 @@ class AuditVerified:
     """The seal of the last row; empty for none."""
     expected: str | None
     """The head that it was compared with."""
+    set_aside: tuple[LogAside, ...]
+    """Logs of other chains, which restores set aside."""
 
 
 def head() -> None:
@@ -54,22 +66,51 @@ def verify(
 ) -> None:
     """Check that the audit log is what was written.
 
-    Exit code 1, with the first row that is not, where something was changed, removed or added.
+    Also each that a restore has set aside. Exit code 1, with the first row that is not, where
+    something was changed, removed or added.
     """
     from modelyard.access.audit_reading import verify_audit
     from modelyard.access.audit_rows import AuditHead
 
     expected = AuditHead.parse(head) if head is not None else None
-    found = verify_audit(find_project(), expected=expected)
+    project = find_project()
+    found = verify_audit(project, expected=expected)
+    aside = _verify_aside(project)
     if as_json:
-        print_json(AuditVerified(count=found.count, seal=found.seal, expected=head))
+        print_json(
+            AuditVerified(count=found.count, seal=found.seal, expected=head, set_aside=aside)
+        )
         return
     print_text(f"The audit log is what was written: {counted(found.count, 'row')}.")
+    for each in aside:
+        if each.count is None:
+            print_warning(f"{each.file} is not verified: its key is not on this machine")
+        else:
+            print_text(f"So is {each.file}: {counted(each.count, 'row')}.")
     if expected is None:
         print_note(
             "rows cut off its end would not show: compare it with a head that lies elsewhere "
             "(`models audit verify --head COUNT:SEAL`)"
         )
+
+
+def _verify_aside(project: Project) -> tuple[LogAside, ...]:
+    """Check the logs that were set aside. Raises AuditBroken, which names the file."""
+    from modelyard.access.audit_key import NoAuditKey
+    from modelyard.access.audit_reading import AuditBroken, verify_audit
+    from modelyard.access.audit_rows import audit_logs
+
+    found = []
+    for database in audit_logs(project)[1:]:
+        file, count = project.show(database.place(project)), None
+        try:
+            count = verify_audit(project, database=database).count
+        except NoAuditKey:
+            pass
+        except AuditBroken as error:
+            raise AuditBroken(error.message, where=file, hint=error.hint) from error
+        found.append(LogAside(file=file, count=count))
+    return tuple(found)
 
 
 def export(
