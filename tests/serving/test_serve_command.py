@@ -40,6 +40,7 @@ def test_check_says_whom_it_would_serve_what_and_leaves_nothing_behind(
     [
         (None, (), 16, 16, "by default"),
         (3, (), 3, 16, "by default"),
+        (16, (), 16, 16, "by default"),
         (40, (), 40, 40, "batching.max_requests of the profile of staff"),
         (40, ("--max-batch", "5"), 5, 5, "--max-batch"),
     ],

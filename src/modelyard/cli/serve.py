@@ -181,7 +181,7 @@ def _check(project: Project, setting: ServiceSetting, max_batch: int | None) -> 
 
 def _print_batch(project: Project, environment: str, max_batch: int | None) -> None:
     """Say how many answers would be computed at once, and why so many."""
-    from modelyard.serving.batching import choose_max_batch, list_batches
+    from modelyard.serving.batching import USUAL_BATCH, choose_max_batch, list_batches
 
     rows = choose_max_batch(project, environment, max_batch)
     batches = list_batches(project, environment)
@@ -192,7 +192,8 @@ def _print_batch(project: Project, environment: str, max_batch: int | None) -> N
             [(each.domain, each.profile, min(each.most or rows, rows)) for each in batches],
         )
     why = "--max-batch" if max_batch is not None else "by default"
-    if max_batch is None and (asking := [each.domain for each in batches if each.most == rows]):
+    asking = [each.domain for each in batches if each.most == rows]
+    if max_batch is None and rows != USUAL_BATCH:
         why = f"batching.max_requests of the profile of {asking[0]}"
     print_note(f"at most {counted(rows, 'answer')} of each base are computed at once: {why}")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import load_effective, load_live_domains
 
-_USUAL = 16
+USUAL_BATCH = 16
 """How many are computed at once where nobody says it."""
 
 
@@ -45,4 +45,4 @@ def choose_max_batch(project: Project, environment: str, given: int | None) -> i
     if given is not None:
         return given
     batches = list_batches(project, environment)
-    return max(_USUAL, *(each.most or 0 for each in batches), 0)
+    return max(USUAL_BATCH, *(each.most or 0 for each in batches), 0)
