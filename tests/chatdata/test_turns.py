@@ -47,7 +47,7 @@ def contents(conversation: Conversation) -> list[tuple[str, str]]:
 # The keys of a row.
 
 
-@pytest.mark.parametrize("key", ["system", "system_prompt"])
+@pytest.mark.parametrize("key", ["system", "system_prompt", "system_message", "instructions"])
 def test_a_system_text_beside_the_turns_is_their_first_turn(key: str) -> None:
     shapes: list[dict[str, Any]] = [
         {"messages": [USER, ANSWER]},
@@ -125,6 +125,10 @@ def test_variables_of_the_template_are_kept() -> None:
         ({"weight": [0.5]}, "'weight' is a list: an answer is trained (1) or not (0)"),
         ({"mask_history": True}, "'mask_history' asks to train the last answer only"),
         ({"weight": 0}, "'weight' says not to train on this row"),
+        ({"loss": False}, "'loss' says not to train on this row"),
+        ({"trainable": "false"}, "'trainable' says not to train on this row"),
+        ({"weights": [0, 1]}, "'weights' says with what weight each turn is trained"),
+        ({"loss_weights": [0, 1]}, "'loss_weights' says with what weight each turn"),
         ({"loss_weight": 0.5}, "'loss_weight' is 0.5: an answer is trained (1) or not (0)"),
         ({"tools": [1]}, "'tools' must hold an object for each tool, not a number"),
         ({"tools": [None]}, "'tools' must hold an object for each tool, not null"),
@@ -184,13 +188,29 @@ def test_a_table_of_several_formats_has_null_in_the_columns_of_the_others() -> N
         {"prompt": "q", "completion": "a"},
         {"instruction": "q", "output": "a"},
         {"instruction": "q", "context": "", "response": "a"},
+        {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
     ],
 )
 def test_reasoning_beside_an_answer_belongs_to_it(row: dict[str, Any]) -> None:
-    made = build({**row, "reasoning_content": "because"})
-    assert made.messages[-1] == Message("assistant", "a", {"reasoning_content": "because"})
-    assert made.fields == {}
+    for key in ("reasoning_content", "reasoning", "thinking"):
+        made = build({**row, key: "because it is"})
+        assert made.messages[-1] == Message("assistant", "a", {key: "because it is"})
+        assert made.fields == {}
     assert build({**row, "reasoning_content": None}).messages[-1] == Message("assistant", "a")
+
+
+def test_reasoning_beside_several_answers_is_refused() -> None:
+    several = {"messages": [USER, ANSWER, USER, ANSWER]}
+    assert refusals({**several, "reasoning_content": "because"}) == [
+        "'reasoning_content' is beside several answers; put it into the turn that it belongs to"
+    ]
+    (said,) = refusals({"prompt": "q", "completion": "a", "reasoning": "x y", "thinking": "y z"})
+    assert said.startswith("'reasoning' and 'thinking' differ")
+
+
+def test_a_figure_called_loss_is_no_flag_and_a_switch_called_reasoning_no_text() -> None:
+    kept = {"loss": 0.0, "reasoning": "on", "thinking": True}
+    assert turns(USER, ANSWER, **kept).fields == kept
 
 
 def test_a_preference_pair_without_an_answer_is_called_one() -> None:
@@ -294,9 +314,14 @@ def test_text_parts_are_one_text_and_other_parts_are_refused() -> None:
     seen = [*parts, {"type": "image_url", "image_url": {"url": "a.jpg"}}]
     (said,) = refusals({"messages": [{**USER, "content": seen}, ANSWER]})
     assert said.startswith("message 1: part 3 of the content is of type 'image_url': this command")
-    for picture in ("<image>Who is it?", "Who is it?\n<image>", "<|image|> Who is it?"):
+    for picture in (
+        *("<image>Who is it?", "Who is it?\n<image>", "<|image|> Who is it?"),
+        *("Who is it?\n<IMAGE>", "<|image_1|>\nWho is it?"),
+        "Picture 1: <img>a.png</img>\nWho is it?",
+        "See ![x](data:image/png;base64,iVBORw0KGgo=) here.",
+    ):
         (said,) = refusals({"messages": [{**USER, "content": picture}, ANSWER]})
-        assert said.startswith("message 1: content holds '<")
+        assert said.startswith("message 1: content holds '")
         assert "which stands for what is no text" in said
     assert turns({**USER, "content": "What does <image> do in SVG?"}, ANSWER)
 

@@ -32,6 +32,7 @@ from modelyard.chatdata.json_values import (
     plain_value,
 )
 from modelyard.chatdata.row_meaning import ROW_FLAGS, TEMPLATE_KEY, changes_of_meaning
+from modelyard.chatdata.row_reasoning import REASONING_KEYS, reasoning_of, with_reasoning
 from modelyard.chatdata.turns import (
     MEDIA_KEYS,
     NO_PREFERENCES,
@@ -47,8 +48,7 @@ ACCEPTED_FORMATS = (
 STDIN_NAME = "stdin"
 """What rows that came through a pipe are from, in messages and on the card."""
 
-_SYSTEM_KEYS = ("system", "system_prompt")
-_REASONING_KEY = "reasoning_content"
+_SYSTEM_KEYS = ("system", "system_prompt", "system_message", "instructions")
 _TOOL_KEYS = ("tools", "functions")
 _EVERY_FORMAT = (*_SYSTEM_KEYS, *_TOOL_KEYS, TEMPLATE_KEY, *ROW_FLAGS)
 """Keys that are used beside the turns of every format."""
@@ -81,7 +81,8 @@ def build_conversation(
         raise BadRow(*wrong)
     format, turns, used = _turns(row, where)
     messages = build_messages(_with_system(row, turns))
-    fields = _fields({key: row[key] for key in row if key not in (*used, *_EVERY_FORMAT)})
+    read = (*used, *_EVERY_FORMAT, *reasoning_of(row))
+    fields = _fields({key: row[key] for key in row if key not in read})
     if wrong_label := _wrong_label(fields.get("label"), messages[-1].content):
         raise BadRow(wrong_label)
     tools = _tools(row)
@@ -173,7 +174,7 @@ def _says_nothing(key: str, value: Any) -> bool:
     """Whether a key that would mean something is empty."""
     if key in ("expect", "label"):
         return is_null(value) or (key == "expect" and value == "")
-    return key in (*MEDIA_KEYS, *PREFERENCE_KEYS) and is_absent(value)
+    return key in (*MEDIA_KEYS, *PREFERENCE_KEYS, *REASONING_KEYS) and is_absent(value)
 
 
 def _wrong_field(key: str, value: Any) -> str | None:
@@ -226,20 +227,23 @@ def _turns(row: dict[str, Any], where: str) -> tuple[Format, list[Any], tuple[st
     if "messages" in row:
         turns = _list(row, "messages", "messages")
         _require_same(turns, row)
-        return "messages", _without_history(row, turns), ("messages",)
+        return "messages", with_reasoning(row, _without_history(row, turns)), ("messages",)
     if "conversations" in row:
         turns = _list(row, "conversations", "messages")
-        return "sharegpt", _without_history(row, turns), ("conversations",)
+        turns = with_reasoning(row, _without_history(row, turns))
+        return "sharegpt", turns, ("conversations",)
     suggested = suggest_columns(row)
     if "completion" in row or ("prompt" in row and not suggested):
-        turns = _side(row, "prompt", "user") + _reasoned(row, _side(row, "completion", "assistant"))
-        used = ("prompt", "completion", "history", _REASONING_KEY)
+        turns = _side(row, "prompt", "user") + with_reasoning(
+            row, _side(row, "completion", "assistant")
+        )
+        used = ("prompt", "completion", "history")
         return "prompt-completion", _history(row) + turns, used
     if "instruction" in row and "context" in row and "response" in row:
-        used = ("instruction", "context", "response", "history", _REASONING_KEY)
+        used = ("instruction", "context", "response", "history")
         return "dolly", _history(row) + _instruction(row, "context", "response"), used
     if "instruction" in row and ("output" in row or ("input" in row and not suggested)):
-        used = ("instruction", "input", "output", "history", _REASONING_KEY)
+        used = ("instruction", "input", "output", "history")
         return "alpaca", _history(row) + _instruction(row, "input", "output"), used
     raise BadRow(
         f"is in no accepted format; its keys are {list_keys(list(row))}",
@@ -311,7 +315,7 @@ def _with_system(row: Mapping[str, Any], turns: list[Any]) -> list[Any]:
         return turns
     key, content = next(iter(given.items()))
     if any(other != content for other in given.values()):
-        raise BadRow("'system' and 'system_prompt' differ")
+        raise BadRow(f"{' and '.join(map(repr, given))} differ")
     first = turns[0] if turns else None
     if isinstance(first, Mapping) and first.get("role", first.get("from")) == "system":
         if first.get("content", first.get("value")) == content:
@@ -344,20 +348,8 @@ def _instruction(row: Mapping[str, Any], context: str, answer: str) -> list[Any]
         question = f"{question}\n\n{extra}"
     elif extra is not None and not isinstance(extra, str):
         raise BadRow(f"'{context}' must be text, not {kind_of(extra)}")
-    answered = _reasoned(row, [{"role": "assistant", "content": row[answer]}])
+    answered = with_reasoning(row, [{"role": "assistant", "content": row[answer]}])
     return [{"role": "user", "content": question}, *answered]
-
-
-def _reasoned(row: Mapping[str, Any], turns: list[Any]) -> list[Any]:
-    """The answer's turns with the reasoning before the answer, where the row has some beside it."""
-    reasoning = row.get(_REASONING_KEY)
-    if is_absent(reasoning) or len(turns) != 1 or not isinstance(turns[0], dict):
-        return turns
-    if not isinstance(reasoning, str):
-        raise BadRow(f"'{_REASONING_KEY}' must be text, not {kind_of(reasoning)}")
-    if turns[0].get(_REASONING_KEY, reasoning) != reasoning:
-        raise BadRow(f"'{_REASONING_KEY}' and the one of its answer differ")
-    return [{**turns[0], _REASONING_KEY: reasoning}]
 
 
 def _history(row: Mapping[str, Any]) -> list[Any]:

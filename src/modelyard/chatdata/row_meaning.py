@@ -23,6 +23,9 @@ TEMPLATE_KEY = "chat_template_kwargs"
 """The key of what a row gives to the chat template."""
 ROW_FLAGS = ("train", "weight", "loss_weight", "loss_scale", "sample_weight")
 """Keys with which other tools say whether a row is trained, and with what weight."""
+_TRAINED = ("loss", "training", "trainable", "train_on", "calculate_loss", "compute_loss")
+"""Keys that say the same as true or false; a number of that name is a figure."""
+_TURN_WEIGHTS = ("weights", "loss_weights")
 _TOKEN_MASKS = (
     *("completion_mask", "assistant_mask", "assistant_masks"),
     *("loss_mask", "labels", "mask"),
@@ -55,6 +58,11 @@ def changes_of_meaning(row: Mapping[str, Any]) -> list[str]:
         for key in _TOKEN_MASKS
         if isinstance(present.get(key), (list, tuple))
     ]
+    wrong += [
+        f"'{key}' says with what weight each turn is trained; give the turns 'weight', 0 or 1"
+        for key in _TURN_WEIGHTS
+        if isinstance(present.get(key), (list, tuple))
+    ]
     if present.get("mask_history"):
         wrong.append(
             "'mask_history' asks to train the last answer only; give the others 'train': false"
@@ -66,6 +74,11 @@ def changes_of_meaning(row: Mapping[str, Any]) -> list[str]:
         f"'{key}' says not to train on this row; leave it out of the file"
         for key, flag in asked.items()
         if flag is False
+    ]
+    wrong += [
+        f"'{key}' says not to train on this row; leave it out of the file"
+        for key in _TRAINED
+        if isinstance(present.get(key), (bool, str)) and read_flag(present[key]) is False
     ]
     return wrong
 

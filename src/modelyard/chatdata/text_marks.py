@@ -7,12 +7,12 @@ of a table are left out. Does not know tokens.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from modelyard.chatdata.columns import list_keys
 from modelyard.chatdata.conversation import Conversation
-from modelyard.chatdata.turns import MEDIA_MARKS
+from modelyard.chatdata.turns import MEDIA_MARK
 from modelyard.core.wording import counted
 
 _PLACEHOLDER = re.compile(
@@ -72,13 +72,15 @@ def _describe_placeholders(rows: Sequence[Conversation]) -> list[str]:
 
 def _describe_media_marks(rows: Sequence[Conversation]) -> list[str]:
     """A line for each mark of a picture that stands within texts."""
-    holding = {
-        mark: sum(any(mark in turn.content for turn in row.messages) for row in rows)
-        for mark in MEDIA_MARKS
-    }
+    holding = Counter(
+        mark
+        for row in rows
+        for mark in {
+            found.lower() for turn in row.messages for found in MEDIA_MARK.findall(turn.content)
+        }
+    )
     return [
         f"{counted(count, 'row')} with {mark} within a text, which is learned as these letters; no "
         "picture, film or sound is"
-        for mark, count in holding.items()
-        if count
+        for mark, count in sorted(holding.items())
     ]

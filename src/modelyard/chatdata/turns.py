@@ -7,6 +7,7 @@ Every key of a turn is used, kept for the chat template, or refused; does not kn
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,8 +72,14 @@ PREFERENCE_KEYS = (
 NO_PREFERENCES = (
     "preference data: this command trains on good answers; it has no DPO, KTO or reward model"
 )
-MEDIA_MARKS = ("<image>", "<video>", "<audio>", "<|image|>", "<|video|>", "<|audio|>")
+MEDIA_MARK = re.compile(
+    r"<(?:image|video|audio)>|<\|(?:image|video|audio)(?:_\d+)?\|>", re.IGNORECASE
+)
 """What stands for a picture where a text begins or ends; within one it may be an element of XML."""
+_MEDIA_WITHIN = re.compile(
+    r"<img>[^<>]+</img>|!\[[^\]]*\]\(data:(?:image|video|audio)/[^)]{0,20}", re.IGNORECASE
+)
+"""A picture wherever it stands: Qwen-VL's mark, which is no HTML, and one in Markdown."""
 
 _SHOWN_FLAG = 40
 """Characters of a wrong flag that a message shows."""
@@ -275,11 +282,19 @@ def _content(content: Any, *, empty_allowed: bool) -> str:
         raise WrongTurn("content holds a NUL character")
     if not is_text(text):
         raise WrongTurn("content is not valid text (half of a surrogate pair)")
-    bare = text.strip()
-    if bare.startswith(MEDIA_MARKS) or bare.endswith(MEDIA_MARKS):
-        mark = next(mark for mark in MEDIA_MARKS if mark in bare)
+    if mark := _media_mark(text):
         raise WrongTurn(f"content holds '{mark}', which stands for what is no text: {NO_MEDIA}")
     return text
+
+
+def _media_mark(text: str) -> str | None:
+    """What stands for a picture, sound or film in a text; None where it may be mere text."""
+    bare = text.strip()
+    for mark in MEDIA_MARK.finditer(bare):
+        if mark.start() == 0 or mark.end() == len(bare):
+            return mark[0]
+    found = _MEDIA_WITHIN.search(bare)
+    return found[0] if found else None
 
 
 def _wrong_order(messages: Sequence[Message]) -> list[str]:
