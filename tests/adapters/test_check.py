@@ -12,6 +12,7 @@ import pytest
 
 from modelyard.adapters.lora import AdapterMismatch
 from modelyard.adapters.manifest import DamagedVersion, Manifest
+from modelyard.adapters.module_patterns import why_not_usable
 from modelyard.adapters.verify import check_adapter_files
 from modelyard.adapters.versions import register_version
 from modelyard.core.layout import Project
@@ -196,6 +197,56 @@ def test_a_setting_of_another_type_is_refused_as_peft_cannot_load_it(
     message = re.escape(f"LoRA config: {name} must be {wanted}, not {json.dumps(value)}")
     with pytest.raises(AdapterMismatch, match=message):
         check_adapter_files(own_adapter, tiny_base)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers_to_transform": [0], "layers_pattern": "("}, "layers_pattern must be names"),
+        ({"layers_to_transform": [0], "layers_pattern": "(x)|layers"}, "must be names"),
+        ({"exclude_modules": "("}, "'(' is no regular expression"),
+        ({"rank_pattern": {".*": 8, "(": 4}}, "'(' is no regular expression"),
+        ({"alpha_pattern": {"": 8, "[": 4}}, "'[' is no regular expression"),
+    ],
+)
+def test_what_is_no_pattern_is_refused(
+    own_adapter: Path, tiny_base: LocalBase, changes: dict[str, Any], message: str
+) -> None:
+    change_config(own_adapter, **changes)
+    with pytest.raises(AdapterMismatch, match=re.escape(message)):
+        check_adapter_files(own_adapter, tiny_base)
+
+
+@pytest.mark.parametrize("name", ["target_modules", "exclude_modules", "rank_pattern"])
+@pytest.mark.parametrize(
+    "endless",
+    [
+        r"(\w+\.?)+q_projX|.*q_proj",
+        r"([\])]|a|aa){2,}",
+        "(?x: (a|aa) + )",
+        r"(a|aa)(?#)*",
+        r".*.*.*.*.*.*q_projX",
+    ],
+)
+def test_a_pattern_that_may_never_end_is_refused(
+    own_adapter: Path, tiny_base: LocalBase, name: str, endless: str
+) -> None:
+    change_config(own_adapter, **{name: {endless: 4} if name == "rank_pattern" else endless})
+    with pytest.raises(AdapterMismatch, match=r"may never end|has 6 repetitions"):
+        check_adapter_files(own_adapter, tiny_base)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"(?:.*?(?:language|text).*?(?:self_attn|mlp).*?(?:q_proj|v_proj).*?)|(?:\bmodel\.layers"
+        r"\.[\d]{1,}\.(?:self_attn|attention|mlp)\.(?:(?:q_proj|v_proj)))",
+        r"^(?!.*patch_embed)(?:.*\.)?(?:[qv]_proj|[(+]*x)",
+        "all-linear",
+    ],
+)
+def test_a_pattern_that_others_write_can_be_used(pattern: str) -> None:
+    assert why_not_usable(pattern) is None
 
 
 def test_a_missing_tensor_is_named_where_peft_only_warns(

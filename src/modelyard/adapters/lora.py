@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from modelyard.adapters.module_patterns import is_plain, why_not_usable
 from modelyard.core.errors import ModelyardError
 from modelyard.core.json_reading import InvalidJson, read_json_object
 from modelyard.weights.files import TensorEntry, UnreadableWeights, tensor_entries_of
@@ -199,9 +200,8 @@ def load_lora_config(path: Path) -> LoraConfig:
         alphas = (config.alpha, *config.alpha_pattern.values())
         if not all(math.isfinite(alpha) and alpha for alpha in alphas):
             raise ValueError("alpha is not a number other than zero")
-        # A pattern that is no regular expression, or a rank of zero, fails here.
-        config.adapts("")
-        config.scale_of("")
+        _require_patterns(config)
+        config.scale_of("")  # a rank of zero fails here
     except (
         InvalidJson,
         ValueError,
@@ -209,7 +209,6 @@ def load_lora_config(path: Path) -> LoraConfig:
         TypeError,
         AttributeError,
         ArithmeticError,
-        re.error,
     ) as error:
         reason = f": {error}" if isinstance(error, _WrongValue) else ""
         raise AdapterMismatch(f"is not a readable LoRA config{reason}", where=str(path)) from error
@@ -240,6 +239,16 @@ def _flag(values: Mapping[str, Any], name: str) -> bool:
     if value is not None and not isinstance(value, bool):
         raise _WrongValue(f"{name} must be true or false, not {json.dumps(value)}")
     return bool(value)
+
+
+def _require_patterns(config: LoraConfig) -> None:
+    for name in config.layers_patterns:
+        if not is_plain(name):
+            raise _WrongValue(f"layers_pattern must be names, such as layers, not {name!r}")
+    whole = [value for value in (config.targets, config.excluded) if isinstance(value, str)]
+    for pattern in (*whole, *config.rank_pattern, *config.alpha_pattern):
+        if why := why_not_usable(pattern):
+            raise _WrongValue(f"the pattern {pattern[:60]!r} {why}")
 
 
 def _require_text(values: Mapping[str, Any], name: str) -> None:
