@@ -117,7 +117,7 @@ keys create --org acme --dry-run
 keys revoke KEY --dry-run
 keys rotate KEY --dry-run
 org forget acme --dry-run
-project sharing group --dry-run
+project sharing private --dry-run
 prepare-data datasets/example/train.jsonl --out datasets/new --dry-run
 restore latest --to TEMPORARY/restored --dry-run
 restore latest --in-place --dry-run
