@@ -48,6 +48,7 @@ def problems_of(path: Path, **how: Any) -> list[Diagnostic]:
         ({"prompt": GOOD["messages"][:1], "completion": GOOD["messages"][1:]}, ASKED),
         ({"instruction": "What is it?", "output": "It is blue."}, ASKED),
         ({"instruction": "What is it?", "input": "", "output": "It is blue."}, ASKED),
+        ({"instruction": "", "input": "What is it?", "output": "It is blue."}, ASKED),
         (
             {"instruction": "Sum up.", "input": "A long text", "output": "Text."},
             (Message("user", "Sum up.\n\nA long text"), Message("assistant", "Text.")),
@@ -308,6 +309,7 @@ def saying(**turn: Any) -> dict[str, Any]:
         ('{"prompt": "a', "is not JSON: Unterminated string starting at column 12"),
         ('{"prompt": "a", "completion": "b", "n": NaN}', "is not usable JSON: NaN is not JSON"),
         ('{"n": ' + "9" * 5000 + "}", "is not usable JSON: Exceeds the limit"),
+        ('{"n": -1e999}', "is not usable JSON: the number -1e999 is too large"),
         ("[" * 100_000, "is not usable JSON: it is nested too deeply"),
         (_nested(100, '{"prompt": "a", "completion": "b", "x": %s}'), "is nested more than 100"),
         (_nested(450, '{"a": "\\u00eb", "tools": [{"name": "f", "x": %s}]}'), "is nested more"),

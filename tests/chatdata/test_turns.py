@@ -490,6 +490,13 @@ def test_a_table_with_well_known_columns_is_told_the_command(
     )
 
 
+def test_a_message_of_a_tree_is_not_called_plain_text() -> None:
+    row = {"message_id": "b", "parent_id": "a", "text": "x", "role": "prompter"}
+    with pytest.raises(BadRow) as caught:
+        build_conversation(row, "oasst.jsonl:7", None)
+    assert "write each path of it" in str(caught.value.hint)
+
+
 def test_no_command_is_offered_that_would_leave_out_earlier_turns() -> None:
     row = {"query": "c", "response": "d", "history": [["a", "b"]]}
     with pytest.raises(BadRow) as caught:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.core.wording import visible_line, visible_text
+from modelyard.core.wording import first_names, visible_line, visible_text
 
 
 def test_control_characters_are_written_out() -> None:
@@ -21,3 +21,8 @@ def test_what_turns_text_around_is_written_out() -> None:
 
 def test_a_line_stays_one_line() -> None:
     assert visible_line("a\nb\tc\x1b\u2028") == "a\\nb\\tc\\x1b\\u2028"
+
+
+def test_only_the_first_of_many_names_are_shown() -> None:
+    assert first_names([]) == "" and first_names(["a", "b"]) == "a, b"
+    assert first_names(list("abcdefghijklmnopqrstuv")).endswith("s, t and 2 more")

@@ -19,7 +19,7 @@ from modelyard.chatdata.hub_rows import HUB_PREFIX
 from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound, did_you_mean
 from modelyard.core.layout import Project
-from modelyard.core.wording import counted
+from modelyard.core.wording import counted, first_names
 from modelyard.settings.cards import load_card
 
 TRAIN_FILE = "train.jsonl"
@@ -226,7 +226,7 @@ def _names(project: Project) -> list[str]:
 
 def _datasets_hint(project: Project) -> str:
     names = _names(project)
-    found = f"datasets here: {', '.join(names)}" if names else "this project has no datasets yet"
+    found = f"datasets here: {first_names(names)}" if names else "this project has no datasets yet"
     return f"{found}. `models prepare-data FILE --out datasets/NAME` makes one"
 
 

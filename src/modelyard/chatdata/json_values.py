@@ -27,6 +27,8 @@ _KINDS = {
 MOST_LEVELS = 100
 """How deep a row, and each JSON text in it, may be nested: later steps go into values by calls."""
 TOO_DEEP = f"is nested more than {MOST_LEVELS} levels deep"
+_SHOWN_NUMBER = 20
+"""Characters of a number that a message shows."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -116,7 +118,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_object)
+def _float(text: str) -> float:
+    """The number. Raises NotJson for one that is too large, which would become infinity."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise NotJson(f"is not usable JSON: the number {text[:_SHOWN_NUMBER]} is too large")
+    return value
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=_float, parse_constant=_refuse_constant, object_pairs_hook=_object
+)
 
 
 def parse_json(text: str, *, whole_file: bool = False) -> Any:

@@ -279,6 +279,11 @@ def _format_hint(row: Mapping[str, Any], where: str, suggested: str | None) -> s
         return f"name its columns: models prepare-data {file} {suggested} --out NAME"
     if not is_absent(row.get("history")):
         return "call its question 'prompt' and its answer 'completion': then 'history' counts too"
+    if "message_id" in row and "parent_id" in row:
+        return (
+            "it is one message of a tree, as OpenAssistant has them: write each path of it as a "
+            "row with 'messages'"
+        )
     if isinstance(row.get("text"), str):
         return (
             f"plain text is trained on whole, as a dataset of its own: models prepare-data {file} "
@@ -345,7 +350,7 @@ def _instruction(row: Mapping[str, Any], context: str, answer: str) -> list[Any]
         raise BadRow(f"'{answer}' is missing")
     question, extra = row["instruction"], row.get(context)
     if isinstance(question, str) and isinstance(extra, str) and extra.strip():
-        question = f"{question}\n\n{extra}"
+        question = f"{question}\n\n{extra}" if question.strip() else extra
     elif extra is not None and not isinstance(extra, str):
         raise BadRow(f"'{context}' must be text, not {kind_of(extra)}")
     answered = with_reasoning(row, [{"role": "assistant", "content": row[answer]}])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+_SHOWN_NAMES = 20
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that terminals interpret: ASCII and C1 controls, line ends, and bidi controls."""
 
@@ -39,6 +41,12 @@ def counted(number: float, thing: str, things: str | None = None) -> str:
     """`1 version`, `2 versions`, `0.5 epochs`; `things` is a plural that does not just add an s."""
     shown = f"{number:,}" if isinstance(number, int) else f"{number:,g}"
     return f"{shown} {thing if number == 1 else things or f'{thing}s'}"
+
+
+def first_names(names: Sequence[str]) -> str:
+    """`a, b` and, after the first twenty, how many more there are."""
+    more = f" and {len(names) - _SHOWN_NAMES:,} more" if len(names) > _SHOWN_NAMES else ""
+    return ", ".join(names[:_SHOWN_NAMES]) + more
 
 
 def day_and_time(moment: str) -> str:

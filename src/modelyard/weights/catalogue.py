@@ -22,6 +22,7 @@ from modelyard.core.errors import (
     did_you_mean,
 )
 from modelyard.core.layout import Project
+from modelyard.core.wording import first_names
 from modelyard.records.modelref import ModelRef
 from modelyard.settings.build import build_settings
 from modelyard.settings.cards import parse_card, read_card
@@ -179,7 +180,9 @@ def find_base(project: Project, reference: str) -> BaseCard:
             hint=f"say which is meant, such as {found[0]}",
         )
     names = base_names(project)
-    listed = f"base models here: {', '.join(names)}" if names else "this project has no base models"
+    listed = (
+        f"base models here: {first_names(names)}" if names else "this project has no base models"
+    )
     if _HOSTED.fullmatch(name.rpartition("/")[2]):
         raise InvalidInput(
             f"'{name}' is a hosted model: it runs at its provider, and is not trained here",
