@@ -1,5 +1,5 @@
 """`python -m modelyard` is the `models` command."""
 
-from modelyard.cli.app import main
+from modelyard.cli.start import main
 
 main()

@@ -14,7 +14,13 @@ import pytest
 from audit_samples import append, entry, tamper
 from killed import interruptions
 from modelyard.access.audit import AuditLog
-from modelyard.access.audit_key import NoAuditKey, key_path, load_key, make_key
+from modelyard.access.audit_key import (
+    NoAuditKey,
+    key_path,
+    load_key,
+    make_key,
+    require_key_possible,
+)
 from modelyard.access.audit_reading import AuditBroken, export_audit, read_head, verify_audit
 from modelyard.access.audit_rows import NO_ROWS, AuditHead, seal_of
 from modelyard.core.clock import parse_utc
@@ -82,6 +88,8 @@ def test_rows_verify_and_the_head_says_how_many(place: Project) -> None:
         (("UPDATE prompts SET prompt = 'Nothing' WHERE number = 6",), "row 6 .* another prompt"),
         (("DELETE FROM entries WHERE number > 7",), "a prompt of a row that it has not"),
         (("DELETE FROM log",), "has lost its name"),
+        (("DROP TABLE entries",), "no such table: entries"),
+        (("DROP TABLE log",), "no such table: log"),
     ],
 )  # fmt: skip
 def test_what_is_changed_without_the_key_shows(
@@ -164,6 +172,22 @@ def test_a_new_key_is_the_users_alone_and_outside(place: Project, tmp_path: Path
     os.environ["MODELS_AUDIT_KEY"] = str(place.root / "key")
     with pytest.raises(InvalidInput, match="lies in the project"):
         AuditLog(place)
+
+
+def test_where_no_key_can_be_made_is_seen_before_and_said_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = Project(tmp_path / "new")
+    new.local_state.mkdir(parents=True)
+    require_key_possible(new)
+    (tmp_path / "file").touch()
+    for named in (tmp_path / "file" / "audit.key", tmp_path / "file", tmp_path):
+        monkeypatch.setenv("MODELS_AUDIT_KEY", str(named))
+        with pytest.raises(ModelyardError):
+            require_key_possible(new)
+    monkeypatch.setenv("MODELS_AUDIT_KEY", "/proc/none/audit.key")
+    with pytest.raises(NoAuditKey, match="cannot be made"):
+        make_key(new, "new")
 
 
 @pytest.mark.parametrize("left", ["nothing", "empty", "folder", "pipe"])

@@ -97,6 +97,23 @@ def write_rows(path: Path, count: int) -> None:
     path.write_text("".join(rows))
 
 
+def test_an_interrupt_while_the_commands_are_loaded_prints_no_traceback() -> None:
+    program = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "modelyard.cli.app":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from modelyard.cli.start import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_command_with_130_and_one_line(
     project: Project, number: signal.Signals

@@ -35,9 +35,32 @@ def make_key(project: Project, log_id: str) -> None:
     with exclusive_lock(lock, what="keys of audit logs", wait_s=_LOCK_WAIT_S):
         if os.path.lexists(path):
             return
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomic(path, f"{secrets.token_hex(32)}\n", mode=0o600)
+        try:
+            with disk_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_atomic(path, f"{secrets.token_hex(32)}\n", mode=0o600)
+        except OSError as error:
+            raise _cannot_make(path, error.strerror or str(error)) from error
+
+
+def require_key_possible(project: Project) -> None:
+    """Raise what making the key of a first log would raise, as far as that can be seen."""
+    path = _outside(project, "new")
+    if os.environ.get("MODELS_AUDIT_KEY") and os.path.lexists(path):
+        load_key(project, "new")
+        return
+    above = next(folder for folder in path.parents if os.path.lexists(folder))
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise _cannot_make(path, f"no file can be made in {above}")
+
+
+def _cannot_make(path: Path, why: str) -> NoAuditKey:
+    return NoAuditKey(
+        f"the key of the audit log cannot be made: {why}",
+        where=str(path),
+        hint="make it yourself (`openssl rand -hex 32 > FILE`, readable by who runs this alone), "
+        "and name it in MODELS_AUDIT_KEY",
+    )
 
 
 def load_key(project: Project, log_id: str) -> bytes:

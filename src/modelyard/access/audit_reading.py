@@ -80,6 +80,20 @@ def verify_audit(
     return last
 
 
+@contextmanager
+def _broken_tables() -> Iterator[None]:
+    """Raise AuditBroken where the log lacks a table or a column."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if not str(error).startswith("no such "):
+            raise
+        raise AuditBroken(
+            f"the audit log is not what was written: {error}",
+            hint="compare it with a backup or an export",
+        ) from error
+
+
 def _verified(row: sqlite3.Row, last: AuditHead, key: bytes) -> AuditHead:
     """The head that a row makes. Raises AuditBroken."""
     values = tuple(row)
@@ -174,7 +188,7 @@ def reading_audit(
     if not database.place(project).exists():
         yield None
         return
-    with database.errors(project), ExitStack() as opened:
+    with _broken_tables(), database.errors(project), ExitStack() as opened:
         try:
             connection = opened.enter_context(closing(database.connect(project)))
             connection.execute("BEGIN")

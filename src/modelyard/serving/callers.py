@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 
 from modelyard.access.caller import Caller
+from modelyard.configs.kinds.language_models import is_loopback
 from modelyard.core.layout import is_name
 from modelyard.serving.connections import LOCAL_USER
 from modelyard.serving.problems import Problem
@@ -28,11 +29,30 @@ def find_caller(service: Service, http: Request) -> Caller:
     if user is not None:
         return _local_caller(user, http.headers.get(ORGANISATION))
     token = _token(http)
+    if not token and service.without_key:
+        _require_from_here(http)
     caller = service.find_caller(token) if token else service.without_key
     if caller is None:
         message = "this key is not valid, or no more" if token else _NO_KEY
         raise Problem(status=401, message=message, code="invalid_api_key")
     return caller
+
+
+def _require_from_here(http: Request) -> None:
+    """Raise Problem (403) for a request without a key that another site's page may have sent.
+
+    A browser lets any page send to a loopback address, and a page whose name was made to mean one
+    may read the answers; but it says which name it asked for, and where the page is from.
+    """
+    asked = f"http://{http.headers.get('host', '')}"
+    if is_loopback(asked) and is_loopback(http.headers.get("origin", asked)):
+        return
+    raise Problem(
+        status=403,
+        message="without keys only requests to localhost are answered, and none of other sites' "
+        "pages",
+        code="foreign_origin",
+    )
 
 
 def local_user(http: Request) -> str | None:

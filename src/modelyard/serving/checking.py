@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.access.audit_key import require_key_possible
 from modelyard.access.audit_reading import verify_audit
 from modelyard.access.keys import list_keys
 from modelyard.answering.outside_engine import OutsideEngine
@@ -162,6 +163,8 @@ def _check_keys(project: Project, setting: ServiceSetting) -> None:
 def _check_audit(project: Project, setting: ServiceSetting) -> None:
     if project.audit_log.exists():
         verify_audit(project)
+    else:
+        require_key_possible(project)
 
 
 def _check_configs(project: Project, setting: ServiceSetting) -> None:
