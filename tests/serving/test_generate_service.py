@@ -151,6 +151,17 @@ def test_pieces_that_are_left_cancel_the_answer(talking: Project) -> None:
     assert row["status"] == 499
 
 
+def test_no_more_is_reserved_than_the_answer_may_take(talking: Project, asking: Asking) -> None:
+    path = talking.configs / "integration.yaml"
+    costs = "  local_cost_per_hour: $0.60\n  budgets: {per_day: $0.05}\n"
+    path.write_text(path.read_text() + costs)
+    with serving(talking) as running:
+        load_base(running.service, "talking")
+        assert asking("--base-model", "talking", "--max-tokens", "3", "Hi")[0] == 0
+        code, _, told = asking("--base-model", "talking", "--max-tokens", "400", "Hi")
+    assert code == 4 and "it could cost $0.066" in told  # 400 s
+
+
 @pytest.mark.parametrize("route", _ROUTES)
 def test_only_the_socket_has_these_routes(ready: Running, route: str) -> None:
     connection = HTTPConnection(ready.url.removeprefix("http://"))

@@ -29,7 +29,9 @@ from modelyard.serving.problems import Problem
 from modelyard.serving.service import Service
 
 _LONGEST_ANSWER_S = 86_400.0
-"""How long an answer may take; the command ends it earlier by going away."""
+"""How long an answer may take that costs nothing; the command ends it earlier by going away."""
+_SLOWEST_TOKEN_S = 1.0
+"""How long a token of an answer may take where the time of the machine costs something."""
 
 ModelName = Annotated[str, Field(max_length=200)]
 
@@ -79,7 +81,8 @@ async def generate(exchange: Exchange) -> Response:
     resolved = resolve_model(service.project, body.model)
     if not _serves(service, resolved):
         raise Problem(status=409, message=f"the service does not have {body.model} in memory")
-    effective = _bare(load_asked(service.project, service.environment, model=body.model))
+    effective = load_asked(service.project, service.environment, model=body.model)
+    effective = _bare(effective, max_tokens=body.max_tokens)
     effective = replace(effective, domain=body.domain)
     request = exchange.request(
         messages=tuple(Message(turn.role, turn.content) for turn in body.messages),
@@ -105,9 +108,18 @@ def _serves(service: Service, resolved: ResolvedModel) -> bool:
     return any(base.name == resolved.base for base in bases)
 
 
-def _bare(effective: Effective) -> Effective:
+def _longest_s(effective: Effective, max_tokens: int) -> float:
+    """How long an answer may take: all of it is reserved where an hour costs something."""
+    if effective.local_cost_per_hour_usd is None:
+        return _LONGEST_ANSWER_S
+    settings = effective.model.settings
+    tokens = min(max_tokens, settings.max_output_tokens)
+    return min(_LONGEST_ANSWER_S, max(settings.timeout_s, tokens * _SLOWEST_TOKEN_S))
+
+
+def _bare(effective: Effective, *, max_tokens: int) -> Effective:
     """The settings without all that configs add to a model."""
-    settings = replace(effective.model.settings, timeout_s=_LONGEST_ANSWER_S)
+    settings = replace(effective.model.settings, timeout_s=_longest_s(effective, max_tokens))
     return replace(
         effective,
         model=replace(effective.model, settings=settings),
