@@ -175,10 +175,22 @@ def test_a_tool_that_must_be_called_is_called(answerer: Answerer) -> None:
     assert (after.finish, after.tool_calls) == ("length", ())
 
 
+def deep(levels: int) -> list[Any]:
+    """A list in a list, and so on."""
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
         ({"tools": ({"name": "find"},)}, "is no tool of the form"),
+        (
+            {"tools": ({"function": {"name": "f", "parameters": {"x": deep(600)}}},)},
+            "is nested more than 100 levels deep",
+        ),
         ({"tools": (FIND, FIND)}, "two tools have one name"),
         ({"tools": (FIND,), "tool_choice": NamedTool("send")}, "'send' must be called and is not"),
         ({"tool_choice": "required"}, "there is none"),

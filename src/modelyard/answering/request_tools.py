@@ -7,6 +7,7 @@ from typing import Any
 
 from modelyard.answering.prompt import wanted_schema
 from modelyard.answering.request import Request
+from modelyard.chatdata.json_values import TOO_DEEP, is_too_deep
 from modelyard.core.errors import InvalidInput
 from modelyard.deployments.effective_settings import Effective
 from modelyard.providers.call import NamedTool
@@ -54,4 +55,6 @@ def _name_of(tool: Mapping[str, Any], place: int) -> str:
     assert isinstance(function, Mapping)
     if not isinstance(function.get("parameters") or {}, Mapping):
         raise InvalidInput("has parameters that are no JSON Schema", where=f"tools[{place}]")
+    if is_too_deep(function):
+        raise InvalidInput(TOO_DEEP, where=f"tools[{place}]")
     return name
