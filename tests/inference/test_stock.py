@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import Gemma2Config
 
 from modelyard.adapters.lora import AdapterMismatch
@@ -114,3 +116,60 @@ def test_an_adapter_that_took_its_beginning_out_of_the_base_leaves_the_base_alon
             decoder.bank.load(folder)
         assert "path_initial_model_for_weight_conversion" in str(caught.value.hint)
     assert torch.equal(wanted_logits(model, tokens(9)), before)
+
+
+def test_biases_of_an_adapter_leave_the_base_and_the_others_alone(tmp_path: Path) -> None:
+    model = tiny_model(FAMILIES["qwen2"])
+    row = tokens(12)
+    biases = {"all": "all", "second": "all", "plain": "none"}
+    folders = [
+        write_adapter(tmp_path / name, model, seed=len(name), bias=bias)
+        for name, bias in biases.items()
+    ]
+    for folder in folders[:2]:
+        path = folder / "adapter_model.safetensors"
+        tensors = load_file(path)
+        assert any(name.endswith(".bias") for name in tensors)
+        changed = {name: tensor + name.endswith(".bias") for name, tensor in tensors.items()}
+        save_file(changed, path)
+    before = wanted_logits(model, row)
+    wanted = [wanted_logits(adapted_model(model, folder), row) for folder in folders]
+    decoder = StockDecoder(model)
+    slots = [decoder.bank.acquire(decoder.bank.load(folder)) for folder in folders]
+    for slot, logits in zip([None, *slots], [before, *wanted], strict=True):
+        assert torch.allclose(logits_of(decoder, row, slot=slot), logits, **CLOSE)
+
+
+def test_a_weight_of_the_base_in_an_adapter_is_refused(tmp_path: Path) -> None:
+    model = tiny_model(FAMILIES["qwen2"])
+    before = wanted_logits(model, tokens(9))
+    path = write_adapter(tmp_path, model, use_dora=True) / "adapter_model.safetensors"
+    norm = {"base_model.model.model.norm.weight": torch.full((32,), 5.0)}
+    save_file(load_file(path) | norm, path)
+    decoder = StockDecoder(model)
+    with pytest.raises(AdapterMismatch, match=r"norm\.weight, which is a weight of the base"):
+        decoder.bank.load(tmp_path)
+    assert torch.equal(wanted_logits(model, tokens(9)), before)
+
+
+def test_no_kind_of_adapter_and_no_failed_load_disturbs_the_next(tmp_path: Path) -> None:
+    model = tiny_model(FAMILIES["qwen2"])
+    row = tokens(12)
+    folders = {
+        "head": write_adapter(tmp_path / "head", model, target_modules=["q_proj", "lm_head"]),
+        "saved": write_adapter(tmp_path / "saved", model, modules_to_save=["lm_head"]),
+        "tokens": write_adapter(tmp_path / "tokens", model, trainable_token_indices=[3, 5]),
+        "embedding": write_adapter(tmp_path / "e", model, target_modules=["embed_tokens"]),
+        "plain": write_adapter(tmp_path / "plain", model, target_modules=["q_proj"]),
+    }
+    broken = write_adapter(tmp_path / "broken", model)
+    config = json.loads((broken / "adapter_config.json").read_text())
+    config["rank_pattern"] = {"down_proj": 0}  # PEFT fails when it has adapted other modules
+    (broken / "adapter_config.json").write_text(json.dumps(config))
+    decoder = StockDecoder(model)
+    for name, folder in folders.items():
+        with pytest.raises(AdapterMismatch, match="PEFT cannot load it"):
+            decoder.bank.acquire(decoder.bank.load(broken))
+        slot = decoder.bank.acquire(decoder.bank.load(folder))
+        wanted = wanted_logits(adapted_model(model, folder), row)
+        assert torch.allclose(logits_of(decoder, row, slot=slot), wanted, **CLOSE), name

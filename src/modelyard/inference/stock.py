@@ -1,8 +1,8 @@
 """The same steps computed by transformers and PEFT, for what the decoder does not compute.
 
 Slower, and right for every decoder-only model whose cache is keys and values. Decoding rows of one
-adapter go through the model together, padded; a chunk goes alone. Adapters hang on a second tree of
-modules over the same weights, so that a bare row never meets PEFT; their names in it are generated.
+adapter go through the model together, padded; a chunk goes alone. Each adapter hangs on a tree of
+modules of its own over the same weights, so that neither a bare row nor another adapter meets it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -30,6 +31,7 @@ from modelyard.adapters.lora import (
 )
 from modelyard.adapters.verify import require_safe_files
 from modelyard.core.errors import InvalidInput
+from modelyard.core.json_reading import read_json_object
 from modelyard.inference.interfaces import KvPiece, LoadedAdapter, Segment
 
 Kept = list[tuple[Tensor, Tensor]]
@@ -87,16 +89,16 @@ class StockRows:
 @dataclass(slots=True)
 class _Slot:
     adapter: LoadedAdapter | None = None
+    model: Any = None
+    """The PeftModel of this adapter."""
     uses: int = 0
     last_use: int = 0
 
 
 class StockAdapters:
-    """Adapters under PEFT, each in a slot; its name there is the slot's."""
+    """Adapters under PEFT, each in a slot with modules of its own: none can disturb another."""
 
     def __init__(self, model: Any, slots: int) -> None:
-        self.adapted: Any = None
-        """The PeftModel over the same weights; None while no slot holds an adapter."""
         self._model = model
         self._slots = [_Slot() for _ in range(slots)]
         self._unloaded: set[str] = set()
@@ -133,7 +135,7 @@ class StockAdapters:
             found.uses -= 1
             if not found.uses and found.adapter and found.adapter.digest in self._unloaded:
                 self._unloaded.remove(found.adapter.digest)
-                self._empty(slot)
+                self._slots[slot] = _Slot()
 
     def unload(self, adapter: LoadedAdapter) -> None:
         with self._lock:
@@ -142,7 +144,7 @@ class StockAdapters:
                     if slot.uses:
                         self._unloaded.add(adapter.digest)
                     else:
-                        self._empty(number)
+                        self._slots[number] = _Slot()
 
     def held(self) -> dict[str, int | None]:
         with self._lock:
@@ -153,9 +155,7 @@ class StockAdapters:
         """The model that computes rows of a slot, ready to be called."""
         if slot is None:
             return self._model
-        if self.adapted.active_adapter != _name(slot):
-            self.adapted.set_adapter(_name(slot))
-        return self.adapted
+        return self._slots[slot].model
 
     def _place(self, adapter: LoadedAdapter) -> int | None:
         for number, slot in enumerate(self._slots):
@@ -169,50 +169,35 @@ class StockAdapters:
         number = min(free, key=lambda number: self._slots[number].last_use)
         self.evictions += self._slots[number].adapter is not None
         self.loads += 1
-        self._empty(number)
-        self._read(adapter.folder, _name(number))
-        self._slots[number].adapter = adapter
+        self._slots[number] = _Slot()  # what it held is let go before another is read
+        self._slots[number] = _Slot(adapter, self._read(adapter.folder))
         return number
 
-    def _read(self, folder: Path, name: str) -> None:
+    def _read(self, folder: Path) -> Any:
+        """A PeftModel with the adapter in `folder`, in a tree of modules of its own."""
         from peft import PeftConfig, PeftModel  # a second or two, which only adapters are worth
 
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of keys that the check below finds, or of names
                 config = PeftConfig.from_pretrained(str(folder))
-                if self.adapted is None:
-                    self.adapted = PeftModel(
-                        _same_weights(self._model), config, name, autocast_adapter_dtype=False
-                    )
-                found = self.adapted.load_adapter(
-                    str(folder), name, autocast_adapter_dtype=False, local_files_only=True
+                adapted = PeftModel(
+                    _same_weights(self._model), config, _NAME, autocast_adapter_dtype=False
+                )
+                found = adapted.load_adapter(
+                    str(folder), _NAME, autocast_adapter_dtype=False, local_files_only=True
                 )
         except (ValueError, RuntimeError, KeyError, TypeError, OSError, AttributeError) as error:
-            self._forget(name)
             raise AdapterMismatch(
                 f"PEFT cannot load it: {str(error).splitlines()[0]}", where=str(folder)
             ) from error
-        missing = [key for key in found.missing_keys if f".{name}." in key or key.endswith(name)]
+        missing = [key for key in found.missing_keys if f".{_NAME}." in key or key.endswith(_NAME)]
         if missing or found.unexpected_keys:
-            self._forget(name)
             wrong = missing[0] if missing else found.unexpected_keys[0]
             raise AdapterMismatch(
                 f"{'has no' if missing else 'has an unknown'} tensor {wrong}", where=str(folder)
             )
-        self.adapted.eval().requires_grad_(False)
-
-    def _empty(self, number: int) -> None:
-        if self._slots[number].adapter is not None:
-            self._forget(_name(number))
-        self._slots[number] = _Slot()
-
-    def _forget(self, name: str) -> None:
-        if self.adapted is not None and name in self.adapted.peft_config:
-            if len(self.adapted.peft_config) == 1:
-                self.adapted = None
-            else:
-                self.adapted.delete_adapter(name)
+        return adapted.eval().requires_grad_(False)
 
 
 class StockDecoder:
@@ -299,14 +284,35 @@ def _joined(before: Kept, new: Kept) -> Kept:
     ]
 
 
-def _name(slot: int) -> str:
-    return f"slot_{slot}"
+_NAME = "slot"
+"""An adapter's name in its PeftModel."""
 
 
 def _same_weights(model: Any) -> Any:
-    """Another tree of modules over the same parameters and buffers."""
-    shared = {id(part): part for part in (*model.parameters(), *model.buffers())}
+    """Another tree of modules over the same parameters and buffers; biases are its own.
+
+    PEFT copies an adapter's biases (its option `bias`) into those of the base.
+    """
+    parts = (*model.named_parameters(), *model.named_buffers())
+    shared = {id(part): part for name, part in parts if not name.endswith(".bias")}
     return copy.deepcopy(model, shared)
+
+
+def _require_own_tensors(tensors: Iterable[str], config: Path) -> None:
+    """Raise AdapterMismatch for a tensor that PEFT would copy into a weight of the base."""
+    saved = read_json_object(config).get("modules_to_save")
+    ends = tuple(map(str, saved)) if isinstance(saved, list) else ()
+    for name in tensors:
+        if ".lora_" in name or ".trainable_tokens_" in name or name.endswith(".bias"):
+            continue
+        owners = list(accumulate(name.split(".")[:-1], "{}.{}".format))
+        if not any(owner.endswith(ends) for owner in owners):
+            raise AdapterMismatch(
+                f"has {name}, which is a weight of the base, and no module of modules_to_save",
+                where=str(config.parent / WEIGHTS_NAME),
+                hint="save it again without the base's own: save_embedding_layers=False in PEFT's "
+                "save_pretrained",
+            )
 
 
 def _checked(folder: Path) -> LoadedAdapter:
@@ -322,5 +328,6 @@ def _checked(folder: Path) -> LoadedAdapter:
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise AdapterMismatch(f"has NaN or infinity in {name}", where=str(weights))
+    _require_own_tensors(tensors, folder / CONFIG_NAME)
     digest = hashlib.sha256(data[0] + data[1]).hexdigest()
     return LoadedAdapter(folder, f"sha256:{digest}", sum(t.nbytes for t in tensors.values()))
