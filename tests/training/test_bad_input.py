@@ -126,7 +126,9 @@ def test_a_template_that_is_not_prefix_stable_is_one_error(
         "{% if add_generation_prompt %}<|im_start|>{% endif %}"
     )
     use_template(flowers, tiny_base_folder, tmp_path / "unstable", template)
-    refused(run_here(*arguments()), 2, "not prefix-stable", "chat_template.jinja")
+    ended = run_here(*arguments())
+    refused(ended, 2, "not prefix-stable", "chat_template.jinja")
+    assert ended.stderr.count("not prefix-stable") == 1  # for train and eval together
 
 
 MARKED = (

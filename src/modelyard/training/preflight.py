@@ -114,7 +114,13 @@ def run_preflight(
         for rows in (dataset.train, dataset.evaluation)
     )
     report = build_data_report(dataset, train, evaluation, max_length=max_length)
-    problems = [*train.problems, *evaluation.problems, *report.problems]
+    problems = [*train.problems]
+    if any(problem.where == tokenizer.template.name for problem in problems):
+        # What is wrong with the template is said once.
+        problems += [each for each in evaluation.problems if each.where != tokenizer.template.name]
+    else:
+        problems += evaluation.problems
+    problems += report.problems
     problems += train.unproven or evaluation.unproven
     if problems:
         problems += organisation_problems(project, spec, dataset, inputs.parent)
