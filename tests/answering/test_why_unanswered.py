@@ -18,10 +18,11 @@ from modelyard.answering.request import BrokenModel, ContextTooLong, NotTaken, R
 from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.parts import Generation
-from modelyard.core.errors import InvalidInput
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.deployments.effective_settings import Effective, EffectiveModel
+from modelyard.monitoring.samples import read_samples
 from modelyard.weights.pull import require_base
 
 
@@ -95,6 +96,22 @@ def test_what_a_template_refuses_is_not_tried_elsewhere(answerer: Answerer) -> N
     )
     with pytest.raises(NotTaken, match="here does not take the request"):
         answerer.answer(local(), odd)
+
+
+def test_what_the_sender_does_wrong_is_no_failure_of_the_models(
+    answerer: Answerer, project: Project
+) -> None:
+    unknown = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
+    for effective, request in (
+        (local(), make_request("word " * 700)),
+        (local(), make_request("Hi", json_schema=unknown)),
+        (local(adapter="nobody@1"), make_request("Hi")),
+    ):
+        with pytest.raises(ModelyardError):
+            answerer.answer(effective, request)
+    answerer.close()
+    answers = [each for each in read_samples(project) if each.kind == "answer"]
+    assert [each.outcome for each in answers] == ["not_taken", "not_taken", "failed"]
 
 
 def test_a_request_sets_how_it_is_answered(answerer: Answerer) -> None:

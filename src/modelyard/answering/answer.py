@@ -49,6 +49,7 @@ from modelyard.answering.route import (
 from modelyard.answering.run import Run
 from modelyard.answering.searchers import Searchers
 from modelyard.answering.speeds import Speeds
+from modelyard.answering.unanswered import is_request_at_fault
 from modelyard.configs.kinds.language_models import LanguageModel, Retries
 from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import ModelyardError
@@ -284,6 +285,8 @@ class Answerer:
             outcome = "over_limit"
         elif isinstance(error, NothingFound):
             outcome = "nothing_found"
+        elif is_request_at_fault(error, run.request, has_sources=bool(run.chunks)):
+            outcome = "not_taken"
         elif isinstance(error, Exception):
             outcome = "failed"
         attempts = run.calls.attempts

@@ -14,8 +14,14 @@ from modelyard.answering.request import (
     EngineBusy,
     LeftOut,
     ModelNotServed,
+    NotTaken,
+    Request,
 )
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import InvalidInput, ModelyardError
+
+_SCHEMA = "the JSON Schema"
+_PARTS = ("messages", "tools", "tool_choice", _SCHEMA)
+"""What errors call the parts of a request that a model may not take."""
 
 
 def is_damage(error: ModelyardError) -> bool:
@@ -26,6 +32,22 @@ def is_damage(error: ModelyardError) -> bool:
     from modelyard.weights.local import BaseDamaged
 
     return isinstance(error, (AdapterMismatch, DamagedVersion, UnreadableWeights, BaseDamaged))
+
+
+def is_request_at_fault(error: BaseException, request: Request, *, has_sources: bool) -> bool:
+    """Whether no model could answer because of what was sent, and nothing here is to be mended.
+
+    What a model refuses for reasons that are not known may be a setting, and so may a domain's
+    schema, or a prompt that search made too long.
+    has_sources: whether the prompt has what search found.
+    """
+    if isinstance(error, ContextTooLong):
+        return not has_sources
+    if isinstance(error, NotTaken):
+        part = error.field
+    else:
+        part = error.where if isinstance(error, InvalidInput) else None
+    return part in _PARTS and (part != _SCHEMA or request.json_schema is not None)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -22,13 +22,21 @@ test, test_call: the same of a performance test, which is in no figure about use
 """
 
 Outcome = Literal[
-    "answered", "degraded", "refused", "over_limit", "nothing_found", "failed", "interrupted"
+    "answered",
+    "degraded",
+    "refused",
+    "over_limit",
+    "nothing_found",
+    "not_taken",
+    "failed",
+    "interrupted",
 ]
 """
 degraded: no language model answered, and what search found is quoted instead.
 refused: the model, or a filter of its provider, would not answer.
 over_limit: a budget or a limit left no room for it, and nothing was called.
 nothing_found: it may only say what is found, and nothing was.
+not_taken: the request itself was at fault, such as one that is too long for every model.
 interrupted: whoever asked did not wait for the end.
 """
 
