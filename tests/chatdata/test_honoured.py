@@ -222,6 +222,15 @@ def test_a_part_in_another_form_is_rendered(
     assert tokens_of(given, ChatTokenizer.load(folder))
 
 
+def test_an_id_that_holds_the_name_stands_for_it(tiny_base_folder: Path, tmp_path: Path) -> None:
+    text = TOOLED.replace("[call]{{ c.function.name }}", "[call]{{ c.id }}")
+    tokenizer = ChatTokenizer.load(base_with(tiny_base_folder, tmp_path / "ids", text))
+    for id, is_there in (("functions.find:0", True), ("c1", False)):
+        called = {**CALLING, "tool_calls": [{**CALL, "id": id}]}
+        given = row(USER, called, {**RESULT, "tool_call_id": id}, ANSWER)
+        assert bool(tokenize_conversations([given], tokenizer, max_length=99).rows) == is_there
+
+
 def test_what_is_left_out_of_every_tool_is_named(tiny_base_folder: Path, tmp_path: Path) -> None:
     text = TOOLED.replace(TOOL_JSON, "{{ t.function.name }}")
     tokenizer = ChatTokenizer.load(base_with(tiny_base_folder, tmp_path / "names", text))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -15,6 +16,8 @@ from typing import Any
 
 from modelyard.chatdata.conversation import Conversation, Message
 from modelyard.chatdata.template import ChatTokenizer, TemplateRefused
+
+_ID_PARTS = re.compile("[.:]")
 
 REASONING_KEYS = ("reasoning_content", "reasoning", "thinking", "thought", "tool_plan")
 """Keys of a turn that hold its reasoning as text."""
@@ -109,9 +112,14 @@ class _Marker:
 
     def _call(self, call: Mapping[str, Any]) -> dict[str, Any]:
         function = dict(call["function"])
-        function["name"] = self._text(Kind.CALL, function["name"])
+        name = function["name"]
+        function["name"] = self._text(Kind.CALL, name)
         function["arguments"] = self._argument(function["arguments"])
-        return {**call, "function": function}
+        marked = {**call, "function": function}
+        # Kimi K2 writes the id in place of the name: `functions.NAME:0`.
+        if name in _ID_PARTS.split(str(call.get("id", ""))):
+            marked["id"] = str(call["id"]).replace(name, function["name"])
+        return marked
 
     def _argument(self, value: Any) -> Any:
         if isinstance(value, Mapping):
