@@ -53,6 +53,19 @@ def test_what_cannot_be_recorded_is_not_answered(running: Running) -> None:
     assert "choices" not in refused.json()
 
 
+def test_a_client_does_not_wait_for_the_minute_of_its_organisation(talking: Project) -> None:
+    path = talking.configs / "integration.yaml"
+    limits = "  rate_limits: {requests_per_minute_per_organisation: 1}\n"
+    path.write_text(path.read_text() + limits)
+    with serving(talking) as running:
+        key = running.key("acme")
+        assert ask(running, key, max_tokens=2).status_code == 200
+        refused = ask(running, key, max_tokens=2)
+        assert ask(running, running.key("zeta"), max_tokens=2).status_code == 200
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert 30 <= int(refused.headers["retry-after"]) <= 62
+
+
 def test_a_key_is_limited_in_requests_and_in_money(running: Running) -> None:
     few = running.key("acme", requests_per_minute=2)
     poor = running.key("acme", per_month_usd=0.000001)

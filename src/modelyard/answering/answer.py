@@ -66,7 +66,6 @@ from modelyard.records.spool import Recorder
 _DEFAULT_LIMITS = EngineLimits()
 _LEFT_FOR_MONEY = ("budget", "unknown_price", "limit")
 """What leaves a model out that could answer otherwise."""
-_LONGEST_TURN_S = 60.0
 
 
 class Answerer:
@@ -227,7 +226,7 @@ class Answerer:
             self.project,
             service_scopes(effective.environment, effective.rate_limits, organisation),
             tokens=tokens,
-            within_s=min(run.calls.deadline.left_s, _LONGEST_TURN_S),
+            within_s=min(run.calls.deadline.left_s, run.request.longest_turn_s),
             pause=run.calls.pause,
         )
         run.require_wanted()

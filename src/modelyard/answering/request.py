@@ -95,6 +95,8 @@ class Request:
     """Is set by another thread when nobody wants the answer any more: it ends within a step."""
     key: AccountedKey | None = None
     """The API key that it came with."""
+    longest_turn_s: float = 60.0
+    """The longest wait for room in `rate_limits`; where there is none until then, it is refused."""
 
     @property
     def question(self) -> str:

@@ -40,6 +40,8 @@ from modelyard.serving.service import Service
 
 _ENDED = stopping(5)
 """What a client is told whose answer did not come to its end before the service did."""
+_LONGEST_TURN_S = 5.0
+"""The longest wait of a client for room in `rate_limits`; programs know what to do with a 429."""
 _LAST_WORDS_S = 1.0
 """How long a client may take to hear that."""
 _log = logging.getLogger("modelyard.serving")
@@ -131,6 +133,8 @@ class Exchange:
         caller, key = self.caller, None
         if caller.key_id is not None:
             key = AccountedKey(id=caller.key_id, per_month_usd=caller.per_month_usd)
+        if local_user(self.http) is None:  # a command of this machine waits as it does alone
+            fields["longest_turn_s"] = _LONGEST_TURN_S
         return Request(id=self.answer_id, organisation=caller.organisation, key=key, **fields)
 
     async def answer(self, effective: Effective, request: Request) -> Answer:

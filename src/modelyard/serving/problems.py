@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -87,7 +88,7 @@ class Problem(Exception):  # not frozen: Python sets its traceback as it passes 
             return {"Connection": "close"}
         if self.retry_after_s is None:
             return {}
-        return {"Retry-After": str(max(1, round(self.retry_after_s)))}
+        return {"Retry-After": str(max(1, math.ceil(self.retry_after_s)))}
 
 
 def style_of(path: str) -> Style:
