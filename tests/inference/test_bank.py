@@ -236,8 +236,12 @@ def leave_out(folder: Path, part: str) -> None:
         (lambda folder: (folder / "adapter_model.safetensors").unlink(), "No such file"),
         (lambda folder: (folder / "adapter_config.json").write_text("{"), "LoRA config"),
         (lambda folder: change_tensors(folder, lambda _, x: x[:, :3].contiguous()), "needs"),
+        (lambda folder: change_tensors(folder, lambda _, x: x[0, 0].clone()), "needs"),
     ],
-    ids=["truncated", "header", "nan", "no B", "no tensors", "no file", "config", "wrong shape"],
+    ids=[
+        *("truncated", "header", "nan", "no B", "no tensors", "no file", "config", "wrong shape"),
+        "numbers",
+    ],
 )
 def test_a_damaged_adapter_is_refused_and_the_others_go_on(
     damage: Callable[[Path], Any],
@@ -255,6 +259,44 @@ def test_a_damaged_adapter_is_refused_and_the_others_go_on(
     assert str(bad) in str(caught.value.where)
     wanted = wanted_logits(adapted_model(model, folders[1]), ROW)
     assert torch.allclose(logits_of(decoder, ROW, slot=slot), wanted, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target_modules": ["q_proj"]}, "which its config does not name"),
+        ({"target_modules": []}, "which its config does not name"),
+        ({"target_modules": ["proj"]}, "which its config does not name"),
+        ({"exclude_modules": ["q_proj"]}, "has model.layers.0.self_attn.q_proj, which its config"),
+        ({"layers_to_transform": [0]}, "has model.layers.1"),
+        ({"r": 8}, "says rank 8 for .*, and its tensors have 4"),
+        ({"rank_pattern": {"q_proj": 2}}, "says rank 2 for .*q_proj"),
+        ({"r": -4}, "a rank must be 1 or more, not -4"),
+        ({"rank_pattern": {"q_proj": 0}}, "a rank must be 1 or more, not 0"),
+        ({"rank_pattern": {"q_proj": -4}, "use_rslora": True}, "a rank must be 1 or more"),
+    ],
+    ids=str,
+)
+def test_an_adapter_whose_config_is_of_other_tensors_is_refused(
+    changes: dict[str, Any], message: str, model: Any, tmp_path: Path
+) -> None:
+    folder = write_adapter(tmp_path, model)
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(AdapterMismatch, match=message):
+        opened(model).bank.load(folder)
+
+
+@pytest.mark.parametrize("module", ["0.mlp.q_proj", "00.self_attn.q_proj", "٠.self_attn.q_proj"])
+def test_a_module_by_another_name_is_not_taken_for_one_of_the_base(
+    module: str, model: Any, tmp_path: Path
+) -> None:
+    path = write_adapter(tmp_path, model) / "adapter_model.safetensors"
+    tensors = load_file(path)
+    renamed = {name.replace("0.self_attn.q_proj", module): x for name, x in tensors.items()}
+    save_file(renamed, path)
+    with pytest.raises(AdapterNotCarried, match=module):
+        opened(model).bank.load(tmp_path)
 
 
 def test_an_adapter_of_another_base_is_refused(model: Any, tmp_path: Path) -> None:

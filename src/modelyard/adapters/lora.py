@@ -201,7 +201,9 @@ def load_lora_config(path: Path) -> LoraConfig:
         if not all(math.isfinite(alpha) and alpha for alpha in alphas):
             raise ValueError("alpha is not a number other than zero")
         _require_patterns(config)
-        config.scale_of("")  # a rank of zero fails here
+        ranks = (config.rank, *config.rank_pattern.values())
+        if lowest := [rank for rank in ranks if rank < 1]:
+            raise _WrongValue(f"a rank must be 1 or more, not {lowest[0]}")
     except (
         InvalidJson,
         ValueError,

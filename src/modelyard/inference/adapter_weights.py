@@ -94,12 +94,16 @@ def read_adapter(folder: Path, shape: DecoderShape, dtype: torch.dtype) -> Adapt
         found = _MODULE.fullmatch(module)
         assert found is not None
         place = int(found[1]), found[2]
-        pairs[place] = _as_pair(_read(lora, module, where), module, shape, dtype, where)
+        rank = lora.config.rank_of(module)
+        pairs[place] = _as_pair(_read(lora, module, where), rank, module, shape, dtype, where)
     return AdapterWeights(f"sha256:{digest.hexdigest()}", _in_one_block(pairs, dtype))
 
 
 def _require_carried(lora: LoraWeights, shape: DecoderShape, where: str) -> None:
-    """Every module is one that the base has and the decoder adapts, and none is missing."""
+    """Every module is one that the base has, the config names and the decoder adapts; all are here.
+
+    PEFT leaves out what the config does not name, so an adapter with more would be another one.
+    """
     config = lora.config
     if config.dora or config.transposed:
         what = "DoRA" if config.dora else "stored transposed (fan_in_fan_out)"
@@ -108,20 +112,34 @@ def _require_carried(lora: LoraWeights, shape: DecoderShape, where: str) -> None
         raise AdapterNotCarried(f"the adapter has {lora.others[0]}", where=where)
     for module in lora:
         found = _MODULE.fullmatch(module)
-        if found is None or found[2] not in PROJECTIONS:
+        if (
+            found is None
+            or found[2] not in PROJECTIONS
+            or module != _module_name(int(found[1]), found[2])
+        ):
             raise AdapterNotCarried(f"the adapter changes {module}", where=where)
         if int(found[1]) >= shape.layers:
             raise AdapterMismatch(
                 f"adapts {module}, and the base has {shape.layers} layers", where=where
             )
+        if not config.adapts(module):
+            raise AdapterMismatch(
+                f"has {module}, which its config does not name, so PEFT would leave it out",
+                where=where,
+                hint="take the adapter_config.json that was saved with the weights",
+            )
     for layer in range(shape.layers):
         for name in PROJECTIONS:
-            owner = "self_attn" if name in PROJECTIONS[:4] else "mlp"
-            module = f"model.layers.{layer}.{owner}.{name}"
+            module = _module_name(layer, name)
             if config.adapts(module) and module not in lora.tensors:
                 raise AdapterMismatch(f"has no tensors for {module}", where=where)
     if not lora:
         raise AdapterMismatch("adapts no module of the base", where=where)
+
+
+def _module_name(layer: int, projection: str) -> str:
+    owner = "self_attn" if projection in PROJECTIONS[:4] else "mlp"
+    return f"model.layers.{layer}.{owner}.{projection}"
 
 
 def _read(lora: LoraWeights, module: str, where: str) -> LoraModule:
@@ -138,11 +156,16 @@ def _read(lora: LoraWeights, module: str, where: str) -> LoraModule:
 
 
 def _as_pair(
-    found: LoraModule, module: str, shape: DecoderShape, dtype: torch.dtype, where: str
+    found: LoraModule, rank: int, module: str, shape: DecoderShape, dtype: torch.dtype, where: str
 ) -> Pair:
     outputs, inputs = shape.projection(module.rpartition(".")[2])
-    rank = len(found.a)
-    if found.a.shape != (rank, inputs) or found.b.shape != (outputs, rank) or not rank:
+    if found.a.ndim == 2 and rank != len(found.a):
+        raise AdapterMismatch(
+            f"says rank {rank} for {module}, and its tensors have {len(found.a)}",
+            where=where,
+            hint="take the adapter_config.json that was saved with the weights",
+        )
+    if found.a.shape != (rank, inputs) or found.b.shape != (outputs, rank):
         raise AdapterMismatch(
             f"has {module} as {list(found.b.shape)} x {list(found.a.shape)}, and this base needs "
             f"[{outputs}, r] x [r, {inputs}]",
