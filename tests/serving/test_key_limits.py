@@ -79,6 +79,8 @@ def test_a_key_is_limited_in_requests_and_in_money(running: Running) -> None:
 
     refused = ask(running, poor)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert "one answer could cost more than the budget" in refused.json()["error"]["message"]
+    assert "retry-after" not in refused.headers
     assert ids[1] not in spent_usd(running)
 
     assert ask(running, rich).status_code == 200

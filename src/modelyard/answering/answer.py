@@ -260,6 +260,7 @@ class Answerer:
             )
             error.wait_s = min(waits, default=None)
             error.is_budget = all(each.why != "limit" for each in left_out)
+            error.has_no_price = all(each.why == "unknown_price" for each in left_out)
             raise error
         builtin = next((s.model for s in steps if s.model.settings.provider == "builtin"), None)
         unanswered = run.unanswered(tried)

@@ -295,6 +295,8 @@ class OverLimit(GateBreached):
     """Seconds until there is room; None where waiting does not help."""
     is_budget: bool = False
     """Whether it is money that is used up, and not the requests of a minute."""
+    has_no_price: bool = False
+    """Whether no model that could be asked has a known price, so that no budget could hold."""
 
 
 class NothingFound(NoData):

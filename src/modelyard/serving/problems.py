@@ -148,6 +148,16 @@ def _too_long(error: ContextTooLong) -> str:
     )
 
 
+def _over_limit(error: OverLimit) -> str:
+    if not error.is_budget:
+        return "a limit of this service is reached"
+    if error.has_no_price:
+        return "what an answer costs is not known here, and a budget is set"
+    if error.wait_s is None:
+        return "one answer could cost more than the budget: send less, or ask for a shorter one"
+    return "a budget is used up"
+
+
 def _all_wrong(error: InvalidInput) -> str:
     """What is wrong with a request; where in the service's own files is nobody's business."""
     return "; ".join(each.message for each in error.problems) or error.message
@@ -163,8 +173,9 @@ def explain_failure(error: Exception) -> Problem:
 def _explained(error: Exception) -> Problem:
     if isinstance(error, OverLimit):
         code = "insufficient_quota" if error.is_budget else "rate_limit_exceeded"
-        words = "a budget is used up" if error.is_budget else "a limit of this service is reached"
-        return Problem(status=429, message=words, code=code, retry_after_s=error.wait_s)
+        return Problem(
+            status=429, message=_over_limit(error), code=code, retry_after_s=error.wait_s
+        )
     if isinstance(error, AnswerCancelled):
         return Problem(status=CLIENT_GONE, message="the client went away")
     if isinstance(error, ContextTooLong):
