@@ -104,7 +104,8 @@ TOKENIZERS = {
 
 
 def some_tokens(chosen: random.Random, tokenizer: ChatTokenizer, count: int) -> list[int]:
-    """Random tokens; among them runs of one token, of control tokens, and of true UTF-8."""
+    """Random tokens; among them runs of one token, of control tokens and of the numbers above the
+    vocabulary that fill up a base's output layer, and of true UTF-8."""
     size = tokenizer.tokenizer.get_vocab_size()
     tokens: list[int] = []
     while len(tokens) < count:
@@ -114,7 +115,7 @@ def some_tokens(chosen: random.Random, tokenizer: ChatTokenizer, count: int) -> 
         elif kind < 0.7:
             tokens += [chosen.randrange(size)] * chosen.randint(2, 40)
         elif kind < 0.8:
-            tokens += [size - chosen.randint(2, 3)] * chosen.randint(1, 30)
+            tokens += [chosen.choice((size - 2, size - 3, size + 5))] * chosen.randint(1, 30)
         else:
             text = "".join(chosen.choices("é字👍a\ufffd", k=chosen.randint(1, 20)))
             forms = {0: "<0x{:02X}>".format, 1: lambda byte: bytes_as_letters()[byte]}
