@@ -26,6 +26,7 @@ class Detokenizer:
       A token more decides.
     - Byte tokens (`<0xE2>` of SentencePiece) are decoded as a run: if one is wrong, all of them
       become replacement characters. They are held back until the run ends.
+    - Control tokens, and numbers above the vocabulary, are no text and end no run.
     - The window's first token is context: decoders strip the blank before the first word. Eight
       tokens have at least four bytes, and no byte before these can change how the next is read.
     """
@@ -40,10 +41,11 @@ class Detokenizer:
 
     def add(self, token: int) -> str:
         """The text that has become certain with this token, perhaps none."""
-        if token in self._tokenizer.special_ids:
+        name = self._tokenizer.tokenizer.id_to_token(token)
+        if name is None or token in self._tokenizer.special_ids:
             return ""
         self._window.append(token)
-        self.is_in_bytes = self._is_byte(token)
+        self.is_in_bytes = _BYTE_TOKEN.fullmatch(name) is not None
         if self.is_in_bytes:
             return ""
         text = self._tokenizer.decode(self._window)
@@ -69,9 +71,6 @@ class Detokenizer:
         piece = self.held_back()
         self._given += len(piece)
         return piece
-
-    def _is_byte(self, token: int) -> bool:
-        return bool(_BYTE_TOKEN.fullmatch(self._tokenizer.tokenizer.id_to_token(token) or ""))
 
 
 class AnswerText:
