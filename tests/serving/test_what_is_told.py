@@ -115,6 +115,26 @@ def test_an_answer_that_no_model_gave_says_so_in_each_api(service: Running) -> N
             assert ("degraded" in said.text) == is_degraded, said.text
 
 
+def test_what_is_too_long_is_named_by_its_field_and_by_how_much(service: Running) -> None:
+    acme = service.key("acme")
+    for path, field, body in (
+        (CHAT, "max_tokens", {"messages": TURNS}),
+        (CHAT, "max_completion_tokens", {"messages": TURNS}),
+        ("/v1/completions", "max_tokens", {"prompt": "Hi"}),
+        (RESPONSES, "max_output_tokens", {"input": "Hi"}),
+    ):
+        said = post(service, acme, path, model="talking", **body, **{field: 100_000})
+        error = said.json()["error"]
+        assert (said.status_code, error["param"]) == (400, field)
+        assert error["message"].startswith(f"{field}: an answer of 100,000 tokens")
+    path = service.project.configs / "specialized_models/away.yaml"
+    path.write_text(path.read_text() + "input: {max_tokens: 20}\n")
+    turns = [{"role": "user", "content": "word " * 200}]
+    error = post(service, acme, CHAT, model="away", messages=turns).json()["error"]
+    assert error["code"] == "context_length_exceeded"
+    assert error["message"].endswith("too many")
+
+
 def test_a_wrong_schema_is_named_by_the_field_that_it_is_in(service: Running) -> None:
     acme = service.key("acme")
     schema = {"name": "a", "schema": {"type": "objekt"}}

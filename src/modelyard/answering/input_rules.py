@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from modelyard.answering.prompt import CountTokens, count_input, estimate_tokens
-from modelyard.answering.request import Request
+from modelyard.answering.request import InputTooLong, Request
 from modelyard.answering.request_tools import offered_tools
 from modelyard.chatdata.conversation import Message
 from modelyard.core.errors import InvalidInput, did_you_mean
@@ -66,9 +66,9 @@ def check_input(
     if rules.max_tokens is not None:
         tokens = count_input(messages, tools=offered_tools(request), count=count)
         if tokens > rules.max_tokens:
-            raise InvalidInput(
+            raise InputTooLong(
                 f"the request has about {tokens:,} tokens, and {domain} takes at most "
-                f"{rules.max_tokens:,}",
+                f"{rules.max_tokens:,}: {tokens - rules.max_tokens:,} too many",
                 hint="ask something shorter, or raise `input.max_tokens` of the domain",
             )
     for language in _languages(request, rules.languages):

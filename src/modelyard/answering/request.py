@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds.parts import Generation
-from modelyard.core.errors import GateBreached, ModelyardError, NoData
+from modelyard.core.errors import GateBreached, InvalidInput, ModelyardError, NoData
 from modelyard.providers.call import FailureKind, Finish, ToolCall, ToolChoice, Usage
 
 LeftOutFor = Literal[
@@ -251,6 +251,10 @@ class ContextTooLong(AnswerFailed):
     tokens: int
     is_exact: bool
     room: int
+
+
+class InputTooLong(InvalidInput):
+    """The request has more tokens than its domain takes; nothing was called (exit code 2)."""
 
 
 class NotTaken(AnswerFailed):

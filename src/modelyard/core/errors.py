@@ -72,6 +72,7 @@ in the package named here:
       WrongKey                  backup
       InvalidInput              core         exit code 2
         ContextFull             chatdata
+        InputTooLong            answering
         InvalidJson             core
         NoUsableKey             secrets
           NoUsableEndpoint      secrets

@@ -125,6 +125,7 @@ async def chat(exchange: Exchange) -> Response:
 
 def _request(exchange: Exchange, body: ChatBody) -> Request:
     """What the body asks for, as `Answerer` takes it."""
+    exchange.tokens_field = "max_completion_tokens" if body.max_completion_tokens else "max_tokens"
     return exchange.request(
         messages=tuple(map(_message, body.messages)),
         generation=body.generation(

@@ -64,6 +64,7 @@ async def complete(exchange: Exchange) -> Response:
             param="model",
         )
     prompt = body.prompt if isinstance(body.prompt, str) else "".join(body.prompt)
+    exchange.tokens_field = "max_tokens"
     request = exchange.request(
         messages=(Message(TEXT_ROLE, prompt),),
         generation=body.generation(

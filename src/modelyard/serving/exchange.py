@@ -35,7 +35,15 @@ from modelyard.serving.auditing import AuditDraft
 from modelyard.serving.bodies import Body, BodyType, read_body
 from modelyard.serving.callers import find_caller, local_user
 from modelyard.serving.permitted import find_model, load_service_settings
-from modelyard.serving.problems import CLIENT_GONE, Problem, Style, explain_failure, stopping
+from modelyard.serving.problems import (
+    CLIENT_GONE,
+    LONGEST_ANSWER,
+    SCHEMA,
+    Problem,
+    Style,
+    explain_failure,
+    stopping,
+)
 from modelyard.serving.service import Service
 
 _ENDED = stopping(5)
@@ -73,6 +81,8 @@ class Exchange:
         self.route = route
         self.answer_id = new_answer_id()
         self.draft = AuditDraft(route=f"{route.method} {route.path}")
+        self.tokens_field = LONGEST_ANSWER
+        """The field of the body that has the most tokens of the answer."""
         self._is_recorded = False
 
     @property
@@ -344,7 +354,8 @@ def _told(exchange: Exchange, error: Exception) -> Response:
 
 def _explain(exchange: Exchange, error: Exception) -> Problem:
     """What the client is told; what the service's own log should say goes there."""
-    problem = explain_failure(error).with_schema_in(exchange.route.schema_field)
+    problem = explain_failure(error).with_field(SCHEMA, exchange.route.schema_field)
+    problem = problem.with_field(LONGEST_ANSWER, exchange.tokens_field)
     if problem.status >= 500:
         cause = problem.cause
         wrong = cause.problems if isinstance(cause, ModelyardError) else ()

@@ -124,6 +124,7 @@ async def create_message(exchange: Exchange) -> Response:
 
 def _request(exchange: Exchange, body: MessagesBody) -> Request:
     """What the body asks for, as `Answerer` takes it."""
+    exchange.tokens_field = "max_tokens"
     return exchange.request(
         messages=tuple(_turns(body)),
         generation=body.generation(

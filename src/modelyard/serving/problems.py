@@ -13,6 +13,7 @@ from modelyard.answering.request import (
     BrokenModel,
     ContextTooLong,
     EngineBusy,
+    InputTooLong,
     ModelNotServed,
     NothingFound,
     NotTaken,
@@ -29,6 +30,8 @@ _FIELD = re.compile(r"(tools|messages)(\[\d+\])?|tool_choice|max_output_tokens|t
 """What an error calls a part of the request; any other place is one of the service."""
 SCHEMA = "the JSON Schema"
 """What an error calls the schema of the answer, which each API has in another field."""
+LONGEST_ANSWER = "max_output_tokens"
+"""What an error calls the most tokens of the answer; so does one of the APIs."""
 CLIENT_GONE = 499
 """The status of a request whose client did not wait for its answer, as nginx writes it."""
 _TYPES = {
@@ -63,11 +66,11 @@ class Problem(Exception):  # not frozen: Python sets its traceback as it passes 
     cause: Exception | None = field(default=None, repr=False)
     """What went wrong, for the log and for commands of this machine."""
 
-    def with_schema_in(self, field: str | None) -> Problem:
-        """The same, with the field that a route has the schema of the answer in."""
-        if self.param != SCHEMA or field is None:
+    def with_field(self, part: str, field: str | None) -> Problem:
+        """The same, where a part of the request is at fault: with the field that it came in."""
+        if self.param != part or field is None:
             return self
-        return replace(self, param=field, message=self.message.replace(SCHEMA, field, 1))
+        return replace(self, param=field, message=self.message.replace(part, field, 1))
 
     def body(self, style: Style) -> dict[str, Any]:
         """The JSON body, as the clients of an API read it."""
@@ -180,6 +183,8 @@ def _explained(error: Exception) -> Problem:
         return Problem(status=CLIENT_GONE, message="the client went away")
     if isinstance(error, ContextTooLong):
         return Problem(status=400, message=_too_long(error), code="context_length_exceeded")
+    if isinstance(error, InputTooLong):
+        return Problem(status=400, message=error.message, code="context_length_exceeded")
     if isinstance(error, NotTaken):
         message = error.message.partition("\n")[0][:_LONGEST_REASON]
         return Problem(status=400, message=message, code="invalid_value", param=error.field)
