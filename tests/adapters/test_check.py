@@ -400,6 +400,13 @@ def test_a_tensor_that_is_no_part_of_a_lora_is_named(
     ]
 
 
+def test_a_name_that_no_module_has_is_no_part_of_an_adapter(
+    own_adapter: Path, tiny_base: LocalBase
+) -> None:
+    change_weights(own_adapter, renamed("layers.1.", f"layers.{'1' * 5000}."))
+    assert any("is no part of" in problem for problem in problems_of(own_adapter, tiny_base))
+
+
 def test_whole_numbers_are_no_weights(own_adapter: Path, tiny_base: LocalBase) -> None:
     import torch
 

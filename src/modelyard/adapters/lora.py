@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.adapters.module_patterns import is_plain, why_not_usable
+from modelyard.adapters.module_patterns import MODULE, is_plain, why_not_usable
 from modelyard.core.errors import ModelyardError
 from modelyard.core.json_reading import InvalidJson, read_json_object
 from modelyard.weights.files import TensorEntry, UnreadableWeights, tensor_entries_of
@@ -275,7 +275,7 @@ MERGED = (
 )
 """The way out for an adapter that is more than that."""
 
-_PART = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+_PART = re.compile(rf"base_model\.model\.({MODULE})\.lora_([AB])\.weight")
 _NUMPY = {"F32": "<f4", "F16": "<f2"}
 
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import re
 
+MODULE = ".{1,200}"
+"""A module's name within an expression; those of models have some 50 letters."""
+
 _LONGEST = 10_000
 _MOST_REPETITIONS = 5
 """Of a name of 45 letters each more costs about ten times as much: five take less than 10 ms."""

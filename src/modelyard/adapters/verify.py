@@ -31,6 +31,7 @@ from modelyard.adapters.manifest import (
     require_intact,
 )
 from modelyard.adapters.misfit import find_cause, find_rank
+from modelyard.adapters.module_patterns import MODULE
 from modelyard.adapters.saved_modules import compare_saved, saved_name, saved_shapes
 from modelyard.adapters.tensors import FLOATS, is_finite, shown_shape, tensor_bits
 from modelyard.adapters.tokenizer import require_base_tokenizer, require_template
@@ -232,7 +233,7 @@ _Modules = dict[str, dict[str, TensorEntry]]
 _NO_PART = "is no part of a LoRA or DoRA adapter of linear layers"
 
 _TENSOR = re.compile(
-    r"base_model\.model\.(?P<module>.+)\.(?P<part>lora_[AB](?=\.weight)|lora_magnitude_vector$)"
+    rf"base_model\.model\.(?P<module>{MODULE})\.(?P<part>lora_[AB](?=\.weight)|lora_magnitude_vector$)"
     r"(\.weight)?"
 )
 
