@@ -65,7 +65,7 @@ def test_people_see_a_row_for_each_dataset(
     tuned: Project, models: Models, write_jsonl: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = review_rows(3, start=100)
-    labelled = [{**row, "label": "it returns 303"} for row in rows]
+    labelled = [{**row, "label": row["messages"][-1]["content"].lower()} for row in rows]
     write_jsonl(tuned.root / "datasets/labels/train.jsonl", review_rows(3))
     write_jsonl(tuned.root / "datasets/labels/eval.jsonl", labelled)
     assert models(*EVALUATE, "--dataset", "labels", "--answers", "2") == 0

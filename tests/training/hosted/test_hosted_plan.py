@@ -196,10 +196,10 @@ UNFIT: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
         {},
         "message 3 answers a call that is not made before it",
     ),
-    "two answers to one call": (
-        [USER, CALL, *[{"role": "tool", "content": "18"}] * 2, ANSWER],
+    "a result of a call in text": (
+        [USER, ANSWER, {"role": "tool", "content": "18"}, ANSWER],
         {},
-        "message 4 answers a call that is not made before it",
+        "message 3 answers a call that is not made before it",
     ),
 }
 
