@@ -41,6 +41,8 @@ def test_a_person_with_a_key_chats_compares_and_sees_the_service(
             tab.be(scheme, 400, 800)
             assert tab.run("document.body.scrollWidth <= innerWidth")
         assert tab.complaints == []
+        tab.run("window.fetch = () => Promise.reject(new TypeError('Failed to fetch')); watch()")
+        tab.until("document.getElementById('state').textContent === 'the service does not answer'")
 
 
 @needs_chromium

@@ -24,6 +24,10 @@ async function send(path, options = {}) {
   throw new Refused(response.status, message);
 }
 
+function why(error) {
+  return error instanceof Refused ? error.message : "the service does not answer";
+}
+
 // Signing in.
 
 async function enter() {
@@ -37,7 +41,7 @@ async function enter() {
   $("inside").hidden = $("leave").hidden = false;
   restart();
   await refresh();
-  timer = setInterval(() => refresh().catch(() => {}), REFRESH_MS);
+  timer = setInterval(watch, REFRESH_MS);
   $("question").focus();
 }
 
@@ -69,7 +73,7 @@ async function ask(question) {
   await Promise.all(talks.map((talk) => answer(talk, question, asking.signal)));
   $("send").disabled = false;
   $("stop").hidden = true;
-  refresh().catch(() => {});
+  watch();
 }
 
 async function answer(talk, question, signal) {
@@ -100,7 +104,7 @@ async function answer(talk, question, signal) {
     shown.append(element("small", "", `${seconds.toFixed(1)} s, ${(tokens / seconds).toFixed(0)} tokens/s`));
   } catch (error) {
     const stopped = error.name === "AbortError";
-    shown.append(element("small", stopped ? "" : "failed", stopped ? "stopped" : error.message));
+    shown.append(element("small", stopped ? "" : "failed", stopped ? "stopped" : why(error)));
     if (stopped && text.data) {
       talk.turns.push(messages.at(-1), { role: "assistant", content: text.data });
     }
@@ -123,6 +127,10 @@ async function* events(response) {
 }
 
 // How the service fares.
+
+function watch() {
+  refresh().catch((error) => { $("state").textContent = why(error); });
+}
 
 async function refresh() {
   const status = await (await send("v1/service")).json();
@@ -231,7 +239,7 @@ $("enter").addEventListener("submit", (event) => {
   event.preventDefault();
   key = $("key").value.trim();
   $("refused").textContent = "";
-  enter().catch((error) => { $("refused").textContent = error.message; });
+  enter().catch((error) => { $("refused").textContent = why(error); });
 });
 $("ask").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -252,5 +260,5 @@ $("reset").addEventListener("click", restart);
 for (const id of ["model", "other"]) $(id).addEventListener("change", restart);
 enter().catch((error) => {
   clearInterval(timer);
-  if (key) $("refused").textContent = error.message;
+  if (key) $("refused").textContent = why(error);
 });
