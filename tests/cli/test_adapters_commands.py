@@ -17,6 +17,7 @@ from test_light_start import RUN_AND_LIST_HEAVY_MODULES
 from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.versions import active_number, register_version, version_numbers
 from modelyard.core.layout import Project
+from modelyard.core.state import change_state
 from modelyard.records.provenance import Origin, Provenance
 from modelyard.settings.cards import write_card
 
@@ -239,7 +240,7 @@ def test_the_list_shows_versions_figures_and_the_saving(
 
 
 def test_show_tells_lineage_figures_and_history(
-    models: Models, capsys: pytest.CaptureFixture[str]
+    models: Models, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models("adapters", "promote", "demo@2", "--reason", "first")
     models("adapters", "pin", "demo@2")
@@ -257,6 +258,10 @@ def test_show_tells_lineage_figures_and_history(
     assert "became active (promote): first" in out
     assert models("adapters", "show", "demo@3") == 0
     assert "It was never active." in capsys.readouterr().out
+    with change_state(project) as state:
+        state.execute("DELETE FROM pointer_moves")
+    assert models("adapters", "show", "demo") == 0
+    assert "When it became active is not recorded." in capsys.readouterr().out
 
 
 def test_every_change_and_every_list_can_be_read_by_a_program(

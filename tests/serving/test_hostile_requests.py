@@ -204,6 +204,7 @@ def test_other_sites_and_other_methods_get_nothing(client: Client) -> None:
         ("PUT", "/v1/models", 405),
         ("HEAD", "/v1/models", 405),
         ("HEAD", "/healthz", 200),
+        ("HEAD", "/", 200),
         ("GET", "/v1/nothing", 404),
         ("POST", "/v1/ask", 404),
     ):

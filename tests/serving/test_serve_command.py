@@ -92,6 +92,7 @@ def test_check_says_all_that_would_hinder_it(
         (("--insecure-local", "--host", "0.0.0.0"), 2, "--insecure-local is for a loopback"),
         (("--base-model", "qwen-3b-instruct", "--port", "0"), 2, "qwen-3b-instruct"),
         (("--certificate-key", "key.pem"), 2, "a key without a certificate"),
+        (("--certificate", "chain.pem", "--certificate-key", "configs"), 2, "configs: is a folder"),
         (("--adapter-memory", "much"), 2, "--adapter-memory"),
         (("--env", "production", "--port", "0"), 1, "production"),
     ],
@@ -106,6 +107,14 @@ def test_it_does_not_start_with_what_cannot_be(
 ) -> None:
     assert models_here("serve", *options) == code
     assert told in capsys.readouterr().err
+
+
+def test_no_keys_of_one_organisation_are_not_no_keys(
+    talking: Project, models_here: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create_key(talking, check_key("acme"))
+    assert models_here("keys", "list", "--org", "nobody") == 0
+    assert "There is no key of nobody: " in capsys.readouterr().out
 
 
 def test_a_second_service_of_an_environment_is_refused(

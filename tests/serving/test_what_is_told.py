@@ -115,6 +115,20 @@ def test_an_answer_that_no_model_gave_says_so_in_each_api(service: Running) -> N
             assert ("degraded" in said.text) == is_degraded, said.text
 
 
+def test_an_organisation_hears_no_number_of_a_slot(service: Running) -> None:
+    for organisation in ("zeta", "acme"):
+        key = service.key(organisation)
+        name = f"{organisation}-talk"
+        said = post(service, key, CHAT, model=name, messages=TURNS, max_tokens=2)
+        assert said.status_code == 200
+    for scopes, slot in ((("chat",), None), (("chat", "admin"), 1)):
+        headers = {"Authorization": f"Bearer {service.key('acme', scopes=scopes)}"}
+        told = httpx2.get(f"{service.url}/v1/service", headers=headers).json()["adapters"]
+        [own] = [each for each in told if each["organisation"] == "acme"]
+        assert (own["slot"], own["in_slot"]) == (slot, True)
+        assert len(told) == (1 if slot is None else 2)
+
+
 def test_what_is_too_long_is_named_by_its_field_and_by_how_much(service: Running) -> None:
     acme = service.key("acme")
     for path, field, body in (

@@ -13,6 +13,7 @@ from modelyard.cli.render import print_json, print_lines, print_note, print_tabl
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
+from modelyard.core.wording import visible_line
 from modelyard.settings.units import DURATION, MONEY, Quantity
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ def list_keys(
     if as_json:
         print_json(found)
     elif not found:
-        print_text("There is no key: `models keys create --org ORG` makes one.")
+        of_whom = "" if organisation is None else f" of {visible_line(organisation)}"
+        print_text(f"There is no key{of_whom}: `models keys create --org ORG` makes one.")
     else:
         now = utc_now()
         print_table(

@@ -95,6 +95,9 @@ def require_tls(certificate: Path | None, key: Path | None) -> None:
                 "a key without a certificate", where="--certificate-key", hint="add --certificate"
             )
         return
+    for path in (certificate, key):
+        if path is not None and path.is_dir():
+            raise InvalidInput("is a folder, and no file", where=str(path))
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
             certificate, key, password=lambda: _refuse_password(key or certificate)

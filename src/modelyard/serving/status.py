@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from modelyard.core.errors import ModelyardError
+from modelyard.inference.engine_limits import AdapterInMemory
 from modelyard.serving.exchange import Exchange, Route
 from modelyard.serving.service import Service
 
@@ -54,7 +55,7 @@ async def status(exchange: Exchange) -> Response:
     sees_all = caller.organisation is None or "admin" in caller.scopes
     figures = service.answerer.figures()
     adapters = [
-        {"base": base.name, **asdict(adapter)}
+        _told(base.name, adapter, sees_all=sees_all)
         for base in figures.bases
         for adapter in base.adapters
         if sees_all or adapter.organisation == caller.organisation
@@ -73,6 +74,13 @@ async def status(exchange: Exchange) -> Response:
         "recent_answers": [asdict(answer) for answer in recent],
     }
     return JSONResponse(content)
+
+
+def _told(base: str, adapter: AdapterInMemory, *, sees_all: bool) -> dict[str, Any]:
+    """An adapter in memory. The number of its slot would say that others' are in those before it,
+    so an organisation hears only whether there is one."""
+    told = {"base": base, **asdict(adapter), "in_slot": adapter.slot is not None}
+    return told if sees_all else told | {"slot": None}
 
 
 ROUTES = (

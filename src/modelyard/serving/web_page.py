@@ -26,7 +26,9 @@ def mount_page(app: FastAPI) -> None:
     for path, (name, media_type) in _FILES.items():
         content = files("modelyard.serving").joinpath("page", name).read_bytes()
         give = _giving(content, media_type)
-        app.add_api_route(path, give, methods=["GET"], include_in_schema=False, response_model=None)
+        app.add_api_route(
+            path, give, methods=["GET", "HEAD"], include_in_schema=False, response_model=None
+        )
 
 
 def _giving(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Response]]:

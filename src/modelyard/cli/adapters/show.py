@@ -201,7 +201,9 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
     elif not summary.problem:
         print_text("It has no figures: it was never evaluated against its base, or not recorded.")
     if not moves:
-        print_text("It was never active.")
+        print_text(
+            "When it became active is not recorded." if summary.active else "It was never active."
+        )
     for move in moves:
         came = move.to_version == version.number
         verb = "became active" if came else f"was replaced by @{move.to_version}"

@@ -206,7 +206,7 @@ function bars(svg, adapters) {
   return svg.replaceChildren(...adapters.flatMap((each, place) => {
     const length = Math.max(2, (width * 0.4 * each.size_bytes) / most);
     const megabytes = (each.size_bytes / 1e6).toFixed(1);
-    const state = each.slot === null ? "waits" : "in a slot";
+    const state = each.in_slot ? "in a slot" : "waits";
     return [
       shape("rect", { class: "bar", x: 0, y: place * row + 3, width: length, height: row - 8, rx: 2 }),
       label(length + 6, place * row + 15, `${each.name}  ${megabytes} MB, ${state}`),
